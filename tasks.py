@@ -1,0 +1,1421 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.9"
+# dependencies = ["invoke>=3.0.3,<4", "python-on-whales>=0.81.0,<1", "pyyaml>=6"]
+# ///
+"""beamdock 0.1.0: build an Erlang release into a container image, push it, run it, and talk to its node.
+
+A file to copy into a repo, with the Dockerfile and the .dockerignore beside it. SPDX-License-Identifier: Apache-2.0
+To upgrade: replace it by a newer one; settings live in invoke.yaml, under `beamdock:`.
+
+Read from top to bottom: settings, the Erlang terms of rebar.config, git, tags, plans, docker, tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import inspect
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+import tty
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional, TypeVar, Union
+
+import yaml
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Task, task
+
+KEY = "beamdock"
+# The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
+LEAST_BUILDX = (0, 13)
+PROJECT_LABEL = "beamdock.project"
+REVISION_LABEL = "org.opencontainers.image.revision"
+
+
+def failure(error: str, hint: str = "", code: int = 2) -> Exit:
+    """The one way to fail. code: 2 for wrong use or a missing tool, 1 where the world failed."""
+    return Exit(f"error: {error}" + (f"\nhint: {hint}" if hint else ""), code=code)
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """A line for a person, on stderr: stdout is for results."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean `{near[0]}`? " if near else ""
+
+
+# ---------------------------------------------------------------------------------------------------------- settings
+
+
+def setting(default: Any, about: str) -> Any:
+    """A field of Settings; a list or a dict as default makes each instance its own copy."""
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": about})
+    return field(default=default, metadata={"help": about})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What invoke.yaml may say under `beamdock:`. Scalars can be overridden by INVOKE_BEAMDOCK_NAME."""
+
+    registry: str = setting("", "where images are pushed, for example ghcr.io/acme")
+    image: str = setting("", "the image's name in the registry (default: the release's name)")
+    release: str = setting("", "which release (default: the one in rebar.config)")
+    version: str = setting("", "the release's version, as Erlang writes it: {git, long} (default: what rebar.config says)")
+    profile: str = setting("prod", "the rebar3 profile to release")
+    dockerfile: str = setting("Dockerfile", "the Dockerfile, from the project's folder")
+    build_base: str = setting("", "the builder's base image (default: the Dockerfile's BUILD_BASE)")
+    run_base: str = setting("", "the runner's base image (default: the Dockerfile's RUN_BASE)")
+    build_packages: list[str] = setting([], "Debian packages that the build needs")
+    runtime_packages: list[str] = setting([], "Debian packages that the running release needs")
+    build_args: dict[str, str] = setting({}, "more build arguments for the Dockerfile")
+    platform: str = setting("", "the platform to build for, linux/arm64 for example (default: this machine's)")
+    network: str = setting("", "the network of build steps: host, none (default: the builder's)")
+    ssh: str = setting("", "the SSH agent or key for private dependencies: default, or ID=PATH")
+    secrets: list[str] = setting([], "secrets for private dependencies: id=hex.config,src=PATH")
+    provenance: bool = setting(False, "attach BuildKit's provenance (makes the tag an index, which some platforms reject)")
+    nofile: int = setting(16384, "open files allowed in `run`: without a limit the BEAM takes gigabytes at start")
+
+
+@dataclass(frozen=True)
+class Sourced:
+    """Settings, and for each name where its value came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
+
+
+def take_environment(environ: Any) -> dict[str, str]:
+    """Take our INVOKE_BEAMDOCK_* out of the environment, before Invoke casts them: its `false` is true, a list raises."""
+    prefix = f"INVOKE_{KEY.upper()}_"
+    return {n[len(prefix) :].lower(): environ.pop(n) for n in list(environ) if n.startswith(prefix)}
+
+
+def cast(name: str, text: str) -> Any:
+    """The value of a scalar setting from an environment variable's text."""
+    variable, kind = f"INVOKE_{KEY.upper()}_{name.upper()}", FIELDS[name].type
+    if kind == "str":
+        return text
+    if kind == "bool" and text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        return text.lower() in ("1", "true", "yes", "on")
+    if kind == "int" and re.fullmatch(r"\d+", text):
+        return int(text)
+    if kind not in ("bool", "int"):
+        raise failure(f"{variable} is set, and `{name}` is a {str(kind).split('[')[0]}", f"set it in invoke.yaml, under `{KEY}:`")
+    raise failure(f"{variable} is {text!r}, and `{name}` is {'true or false' if kind == 'bool' else 'a whole number'}")
+
+
+def check(name: str, value: Any, where: str) -> Any:
+    """A value from a configuration file, if it has the setting's type; None stands for the default."""
+    kind = FIELDS[name].type
+    shapes: dict[Any, tuple[Any, str]] = {
+        "str": (str, "text"),
+        "bool": (bool, "true or false"),
+        "int": (int, "a whole number"),
+        "list[str]": (list, "a list of texts: [a, b]"),
+        "dict[str, str]": (dict, "a table of texts: {NAME: value}"),
+    }
+    shape, form = shapes[kind]
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    right = isinstance(value, shape) and (kind == "bool" or not isinstance(value, bool)) and all(isinstance(x, str) for x in inner)
+    if not right:
+        hint = f'{name}: "{value}"' if shape is str and isinstance(value, (int, float)) else ""
+        raise failure(f"`{name}` is {value!r}, and should be {form} ({where})", hint and f"put it in quotes: {hint}")
+    return value
+
+
+def resolve(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> Sourced:
+    """Settings from what Invoke read of the files, and the environment over it. lines: setting -> file:line."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    known = sorted(FIELDS)
+    for name, value in configured.items():
+        where = lines.get(name, "Invoke's configuration")
+        if name not in FIELDS:
+            raise failure(f"unknown setting `{name}` ({where})", f"{did_you_mean(name, known)}`invoke config` lists them all")
+        if value is not None:
+            values[name], sources[name] = check(name, value, where), where
+    for name, text in environment.items():
+        variable = f"INVOKE_{KEY.upper()}_{name.upper()}"
+        if name not in FIELDS:
+            raise failure(f"unknown setting {variable}", f"{did_you_mean(name, known)}`invoke config` lists them all")
+        values[name], sources[name] = cast(name, text), variable
+    return Sourced(Settings(**values), sources)
+
+
+def yaml_lines(file: Path) -> dict[str, str]:
+    """Where each of our settings stands in an invoke.yaml: name -> file:line."""
+    try:
+        top = yaml.compose(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    ours = [v for k, v in getattr(top, "value", None) or [] if k.value == KEY]
+    pairs = ours[0].value if ours and isinstance(ours[0], yaml.MappingNode) else []
+    return {k.value: f"{file.name}:{k.start_mark.line + 1}" for k, _ in pairs}
+
+
+# ------------------------------------------------------------------------------------------------------ Erlang terms
+
+
+class Atom(str):
+    """An Erlang atom; strings are str, binaries bytes, tuples Tuple, lists list, maps dict."""
+
+
+class Tuple(tuple):  # type: ignore[type-arg]
+    """An Erlang tuple that knows the line it begins on."""
+
+    line = 0
+
+
+class TermError(ValueError):
+    """A text that is no sequence of Erlang terms; line is where reading stopped."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+TOKEN = re.compile(
+    r"""(?P<space>(?:\s|%[^\n]*)+)
+      | ~?[bBsS]?(?P<triple>\"\"\"[ \t]*\n(?:[^\n]*\n)*?[ \t]*\"\"\")
+      | ~?[bBsS]?(?P<string>"(?:[^"\\]|\\.)*")
+      | (?P<quoted>'(?:[^'\\]|\\.)*')
+      | (?P<float>[+-]?\d[\d_]*\.\d+(?:[eE][+-]?\d+)?)
+      | (?P<integer>[+-]?\d[\d_]*(?:\#[0-9a-zA-Z_]+)?)
+      | (?P<char>\$(?:\\\^?.|[^\\]))
+      | (?P<fun>fun\s+[\w@']+:[\w@']+/\d+)
+      | (?P<atom>[a-zß-öø-ÿ][\w@]*)
+      | (?P<mark><<|>>|=>|\#\{|[\[\](){},./])""",
+    re.VERBOSE | re.DOTALL,
+)
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "s": " ", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b", "d": "\x7f"}
+
+
+def unescape(text: str) -> str:
+    """A quoted text without its backslashes."""
+
+    def one(match: re.Match[str]) -> str:
+        code = match[1]
+        if code[0] == "x":
+            return chr(int(code.strip("x{}"), 16))
+        if code[0] == "^":
+            return chr(ord(code[1]) & 31)
+        return chr(int(code, 8)) if code[0] in "01234567" else ESCAPES.get(code, code)
+
+    return re.sub(r"\\(x\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|[0-7]{1,3}|\^.|.)", one, text, flags=re.DOTALL)
+
+
+class Reader:
+    """Erlang terms out of a text, as file:consult/1 reads them (erl_scan and erl_parse:parse_term of OTP 27)."""
+
+    def __init__(self, text: str) -> None:
+        text = text.replace("\r\n", "\n").lstrip("\ufeff")
+        self.tokens: list[tuple[str, str, int]] = []
+        at, line = 0, 1
+        while at < len(text):
+            match = TOKEN.match(text, at)
+            if not match or not match.lastgroup:
+                raise TermError(line, f"{text[at : at + 20].split()[0]} is no Erlang term")
+            if match.lastgroup != "space":
+                self.tokens.append((match.lastgroup, match[match.lastgroup], line))
+            at, line = match.end(), line + match[0].count("\n")
+        self.tokens.append(("end", "the end of the file", line))
+        self.tokens.reverse()
+
+    def take(self, word: str = "") -> tuple[str, str, int]:
+        """The next token; with a word, that one or an error."""
+        kind, found, line = self.tokens[-1]
+        if (word and (kind, found) != ("mark", word)) or (kind == "end" and not word):
+            raise TermError(line, f"{word or 'a term'} is missing before {found}")
+        return self.tokens.pop()
+
+    def sees(self, *words: str) -> bool:
+        return self.tokens[-1][0] == "mark" and self.tokens[-1][1] in words
+
+    def terms(self) -> list[Any]:
+        found = []
+        while self.tokens[-1][0] != "end":
+            found.append(self.term())
+            self.take(".")
+        return found
+
+    def sequence(self, close: str, item: Callable[[], Any]) -> list[Any]:
+        found: list[Any] = []
+        while not self.sees(close):
+            if found:
+                self.take(",")
+            found.append(item())
+        self.take(close)
+        return found
+
+    def pair(self) -> tuple[str, Any]:
+        key = self.term()
+        self.take("=>")
+        return key if isinstance(key, (str, int)) else repr(key), self.term()
+
+    def strings(self) -> str:
+        """Strings that stand side by side are one; a triple-quoted one has no indentation and no last newline."""
+        text = ""
+        while self.tokens[-1][0] in ("string", "triple"):
+            kind, word, _ = self.take()
+            lines = word.split("\n")
+            indent = len(lines[-1]) - 3
+            text += unescape(word[1:-1]) if kind == "string" else "\n".join(x[indent:] for x in lines[1:-1])
+        return text
+
+    def term(self) -> Any:
+        if self.tokens[-1][0] in ("string", "triple"):
+            return self.strings()
+        kind, word, line = self.take()
+        if kind in ("atom", "fun", "quoted"):
+            return Atom(unescape(word[1:-1]) if kind == "quoted" else word)
+        if kind == "integer":
+            base, based, digits = word.partition("#")
+            return int(digits, int(base)) if based else int(word)
+        if kind == "float":
+            return float(word)
+        if kind == "char":
+            return ord(unescape(word[1:]))
+        if word == "{":
+            items = Tuple(self.sequence("}", self.term))
+            items.line = line
+            return items
+        if word == "[":
+            return self.sequence("]", self.term)
+        if word == "#{":
+            return dict(self.sequence("}", self.pair))
+        if word == "<<":
+            text = self.strings()
+            if self.sees("/"):
+                self.take()
+                self.take()
+            self.take(">>")
+            return text.encode()
+        raise TermError(line, f"{word} where a term should begin")
+
+
+def read_terms(text: str) -> list[Any]:
+    """The terms of a rebar.config, or TermError."""
+    try:
+        return Reader(text).terms()
+    except (OverflowError, RecursionError) as error:
+        raise TermError(1, str(error)) from None
+
+
+# ------------------------------------------------------------------------------------------------- the rebar3 project
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as relx knows it: its version is the Erlang term that stands there, line is where."""
+
+    name: str
+    version: Any
+    line: int
+
+
+@dataclass(frozen=True)
+class Rebar:
+    """What rebar.config says that matters here."""
+
+    releases: tuple[Release, ...]
+    default: str
+    profiles: tuple[str, ...]
+    scripted: bool
+
+
+def entries(terms: Any, key: str) -> list[Any]:
+    """The values of {key, Value} in a list of terms."""
+    listed = terms if isinstance(terms, list) else []
+    return [t[1] for t in listed if isinstance(t, Tuple) and len(t) > 1 and t[0] == key]
+
+
+def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
+    """Read a rebar.config. What a profile's relx says counts over the top level's, as rebar3 merges them."""
+    terms = read_terms(text)
+    profiles = [p for p in (entries(terms, "profiles") or [[]])[0] if isinstance(p, Tuple)]
+    chosen = [p[1] for p in profiles if p[0] == profile]
+    relx = [t for part in [*chosen, terms] for section in entries(part, "relx") for t in section if isinstance(t, (Tuple, Atom))]
+    found: dict[str, Release] = {}
+    for t in relx:
+        if isinstance(t, Tuple) and len(t) > 1 and t[0] == "release" and isinstance(t[1], Tuple):
+            found.setdefault(str(t[1][0]), Release(str(t[1][0]), t[1][1], t.line))
+    default = (entries(relx, "default_release") or [""])[0]
+    name = default[0] if isinstance(default, Tuple) else default
+    return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted)
+
+
+def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
+    """The release to build; an error where rebar.config leaves a choice, or has none."""
+    if rebar.releases and not rebar.scripted and profile not in (*rebar.profiles, "default"):
+        raise failure(
+            f"rebar.config has no profile {profile}",
+            did_you_mean(profile, rebar.profiles)
+            + "add {profiles, [{%s, [{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}]}]}]}. or set `profile:` in invoke.yaml" % profile,
+        )
+    names = [r.name for r in rebar.releases]
+    wanted = wanted or rebar.default
+    if wanted:
+        chosen = [r for r in rebar.releases if r.name == wanted]
+        if not chosen and not rebar.scripted:
+            raise failure(f"rebar.config has no release {wanted}", f"it has {', '.join(names)}" if names else "")
+        return chosen[0] if chosen else Release(wanted, "", 0)
+    if not names:
+        raise failure("rebar.config has no release", "add {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}. or, where a script adds it, set `release:` in invoke.yaml")
+    if len(names) > 1:
+        raise failure(
+            f"rebar.config:{rebar.releases[0].line} has {len(names)} releases, {', '.join(names[:-1])} and {names[-1]}",
+            f"choose one: --release {names[0]}, or `release: {names[0]}` under `{KEY}:` in invoke.yaml",
+        )
+    return rebar.releases[0]
+
+
+def erlang(term: Any) -> str:
+    """A version's term as Erlang writes it, for people."""
+    if isinstance(term, Tuple):
+        return "{" + ", ".join(erlang(t) for t in term) + "}"
+    return str(term) if isinstance(term, Atom) else json.dumps(term, ensure_ascii=False) if isinstance(term, str) else str(term)
+
+
+# --------------------------------------------------------------------------------------------------------------- git
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The work tree: the commit's full hash, the branch ('' on a detached HEAD), the paths that differ from the commit."""
+
+    commit: str
+    branch: str
+    dirty: tuple[str, ...]
+
+
+def git(root: Path, *args: str, stdin: Optional[bytes] = None) -> bytes:
+    """git's output. Optional locks are off, so that looking never rewrites the index."""
+    try:
+        done = subprocess.run(["git", "--no-optional-locks", "-C", str(root), *args], input=stdin, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise failure("git is not installed", "apt-get install git, brew install git") from None
+    if done.returncode == 0:
+        return done.stdout
+    said = done.stderr.decode(errors="replace").strip()
+    if "dubious ownership" in said:
+        raise failure(f"git does not trust {root}, which belongs to another user", f"git config --global --add safe.directory {shlex.quote(str(root))}")
+    if "not a git repository" in said:
+        raise failure(f"{root} is in no git repository", "images are tagged with the commit: git init, git add, git commit")
+    raise failure(f"git {args[0]}: {said.splitlines()[-1] if said else 'failed'}", code=1)
+
+
+def parse_status(output: bytes) -> Tree:
+    """`git status --porcelain=v2 --branch -z`, see git-status(1)."""
+    commit, branch, dirty = "", "", []
+    records = iter(output.decode(errors="surrogateescape").split("\0"))
+    for record in records:
+        if record.startswith("# branch.oid "):
+            commit = record.split(" ", 2)[2]
+        elif record.startswith("# branch.head "):
+            branch = record.split(" ", 2)[2]
+        elif record[:2] in ("1 ", "u ", "2 "):
+            dirty.append(record.split(" ", {"1": 8, "2": 9, "u": 10}[record[0]])[-1])
+            if record[0] == "2":
+                next(records)  # where it was renamed from
+        elif record[:2] == "? ":
+            dirty.append(record[2:])
+    return Tree(commit, "" if branch == "(detached)" else branch, tuple(dirty))
+
+
+def look_at(root: Path) -> Tree:
+    tree = parse_status(git(root, "status", "--porcelain=v2", "--branch", "-z", "--", "."))
+    if tree.commit == "(initial)":
+        raise failure("the repository has no commit yet", "images are tagged with the commit: git add, git commit")
+    return tree
+
+
+def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
+    """What a version reads of the history: none, commit, or all (ancestors and tags)."""
+    forms = {"git": "all", "semver": "all"}
+    if isinstance(version, Tuple) and len(version) == 2 and version[0] == "git":
+        need = "commit"
+    elif isinstance(version, Tuple) and version and version[0] in ("cmd", "git"):
+        need = "all"
+    else:
+        need = forms.get(version, "none") if isinstance(version, Atom) else "none"
+    computed = scripted or any(re.search(r"\{\s*vsn\s*,\s*(git|semver|\{\s*(git|cmd)\b)", text) for text in sources)
+    return "all" if computed else need
+
+
+def git_context(root: Path, need: str) -> dict[str, bytes]:
+    """A git folder with what the version reads and nothing else, the same bytes on every machine: path -> content.
+
+    No trees and no blobs; one pack made with the settings that do not depend on the repository's own packs (measured:
+    the same after gc, repack, new branches, a stash, and in another clone). `core.abbrev` is the host's own length.
+    """
+    if need == "none":
+        return {}
+    head = git(root, "rev-parse", "HEAD").decode().strip()
+    short = len(git(root, "rev-parse", "--short", "HEAD").strip())
+    config = f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tabbrev = {short}\n"
+    files = {"HEAD": f"{head}\n".encode(), "config": config.encode(), "refs/heads/.keep": b"", "objects/info/.keep": b""}
+    if need == "commit":
+        names, files["shallow"] = head, f"{head}\n".encode()
+    else:
+        form = "%(objectname) %(refname)%(if)%(*objectname)%(then)\n^%(*objectname)%(end)"
+        tags = git(root, "for-each-ref", "--merged", "HEAD", "--sort=refname", f"--format={form}", "refs/tags").decode()
+        files["packed-refs"] = ("# pack-refs with: peeled fully-peeled sorted \n" + tags).encode()
+        if git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
+            raise failure("the version needs history that this shallow clone lacks", "git fetch --unshallow --tags")
+        tag_names = re.findall(r"^([0-9a-f]+) ", tags, re.MULTILINE)
+        names = "\n".join(sorted({*git(root, "rev-list", "HEAD").decode().split(), *tag_names}))
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--window=0", "--depth=0", "--compression=0", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
+        git(root, "-c", "pack.threads=1", "-c", "pack.writeReverseIndex=false", "pack-objects", *options, f"{folder}/pack", stdin=(names + "\n").encode())
+        for file in Path(folder).iterdir():
+            files[f"objects/pack/{file.name}"] = file.read_bytes()
+    return files
+
+
+def dependency_files(root: Path) -> dict[str, bytes]:
+    """What decides the dependencies, as it stands: path -> content."""
+    patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
+    return {f.relative_to(root).as_posix(): f.read_bytes() for p in patterns for f in root.glob(p) if f.parts[len(root.parts)] not in ("_build", "_checkouts")}
+
+
+def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder hold exactly these files, with fixed modes: contents and modes are in the cache key, times are not."""
+    there = {f.relative_to(folder).as_posix(): f.read_bytes() for f in folder.rglob("*") if f.is_file()} if folder.is_dir() else None
+    if there == files:
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent))
+    for name, content in files.items():
+        target = fresh / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    for path in [fresh, *fresh.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(dir=folder.parent))
+        os.replace(folder, old / "old")
+        os.replace(fresh, folder)
+        shutil.rmtree(old)
+    else:
+        os.replace(fresh, folder)
+
+
+# -------------------------------------------------------------------------------------------------------------- tags
+
+# No branch's tag has one of these forms, whatever the branch is called; some of them are for tags that are still to come.
+OTHER_FORMS = re.compile(
+    r"""[0-9a-f]{40}([0-9a-f]{24})?(-.*)?                 # a commit; of a dirty tree, of a target
+      | v?\d.*                                            # releases and dates
+      | latest
+      | (deps|pr|mr|cache|sha256)-.*                      # dependencies, pull requests, caches, signatures
+      | .*-(386|amd64|arm|arm64|loong64|mips64le|ppc64le|riscv64|s390x)(-?v\d+)?""",
+    re.VERBOSE | re.DOTALL,
+)
+ENCODED = re.compile(r".*-[0-9a-f]{16}", re.DOTALL)
+VALID_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the OCI distribution specification, <reference> as a tag
+
+
+def branch_tag(branch: str) -> str:
+    """A branch's tag: its name where that is a tag of no other form, else a readable part and 64 bits of its SHA-256."""
+    if VALID_TAG.fullmatch(branch) and not OTHER_FORMS.fullmatch(branch) and not ENCODED.fullmatch(branch):
+        return branch
+    plain = unicodedata.normalize("NFKD", branch).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", plain).strip("-.")[:100].rstrip("-.") or "branch"
+    tag = f"{slug}-{hashlib.sha256(branch.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+    return f"branch-{tag}" if OTHER_FORMS.fullmatch(tag) else tag
+
+
+# Where a CI system that checks out a detached HEAD says which branch it is: the variable, and what must be unset or
+# set with it for the name to be a branch. From each system's list of predefined variables.
+CI_BRANCHES = [
+    ("GITHUB_HEAD_REF", {}),
+    ("GITHUB_REF_NAME", {"GITHUB_REF_TYPE": "branch"}),
+    ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", {}),
+    ("CI_COMMIT_BRANCH", {}),
+    ("CIRCLE_BRANCH", {}),
+    ("BUILDKITE_BRANCH", {"BUILDKITE_TAG": ""}),
+    ("CHANGE_BRANCH", {}),  # Jenkins, a change request of a multibranch pipeline
+    ("BRANCH_NAME", {"TAG_NAME": ""}),  # Jenkins, Cloud Build
+    ("GIT_BRANCH", {}),  # Jenkins, a plain pipeline: origin/NAME
+]
+
+
+def current_branch(tree: Tree, environ: Mapping[str, str]) -> str:
+    """The branch that is checked out, or that CI says it is building; '' where neither is known."""
+    if tree.branch:
+        return tree.branch
+    for variable, conditions in CI_BRANCHES:
+        if environ.get(variable) and all(environ.get(name, "") == value for name, value in conditions.items()):
+            name = environ[variable]
+            return name.split("/", 1)[1] if variable == "GIT_BRANCH" and name.startswith("origin/") else name
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------------------- plans
+
+
+@dataclass(frozen=True)
+class Project:
+    """All that is read of the files, the settings and git, once, before anything is planned."""
+
+    root: Path
+    sourced: Sourced
+    release: Release
+    tree: Tree
+    scripted: bool
+    branch: str
+
+    @property
+    def settings(self) -> Settings:
+        return self.sourced.settings
+
+    @property
+    def image(self) -> str:
+        """The image's name in a registry, in the form that the OCI distribution specification asks for."""
+        return self.settings.image or re.sub(r"[^a-z0-9._-]+", "-", self.release.name.lower()).strip("-._")
+
+    @property
+    def repository(self) -> str:
+        return "/".join(part for part in (self.settings.registry.rstrip("/"), self.image) if part)
+
+    @property
+    def commit_tag(self) -> str:
+        return self.tree.commit + ("-dirty" if self.tree.dirty else "")
+
+    @property
+    def context_folder(self) -> Path:
+        """This repo's cache folder: in _build, which rebar3 owns and .dockerignore keeps out."""
+        return self.root / "_build" / KEY
+
+
+@dataclass(frozen=True)
+class Build:
+    """One `docker buildx build`. options() are python-on-whales' own arguments for it."""
+
+    project: Project
+    target: str
+    tags: tuple[str, ...]
+    build_args: Mapping[str, str]
+    contexts: Mapping[str, Mapping[str, bytes]]
+    labels: Mapping[str, str]
+    secrets: tuple[str, ...]
+    ssh: str
+    pull: bool
+    no_cache: bool
+    output: Mapping[str, str]
+
+    def options(self) -> dict[str, Any]:
+        settings, root = self.project.settings, self.project.root
+        return {
+            "context_path": str(root),
+            "file": str(root / settings.dockerfile),
+            "target": self.target,
+            "tags": list(self.tags),
+            "build_args": dict(self.build_args),
+            "build_contexts": {name: str(self.project.context_folder / name) for name in self.contexts},
+            "labels": dict(self.labels),
+            "secrets": list(self.secrets),
+            "ssh": self.ssh or None,
+            "pull": self.pull,
+            "cache": not self.no_cache,
+            "network": settings.network or None,
+            "platforms": [settings.platform] if settings.platform else None,
+            "provenance": settings.provenance,
+            "output": dict(self.output),
+        }
+
+
+# Straight to the registry: the engine keeps no copy. (On overlay2 it does all the same: see push.)
+PUSHED = {"type": "image", "push": "true", "store": "false"}
+
+
+def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
+    return field(default=default, metadata={"help": about, "many": many, "optional": optional})
+
+
+@dataclass(frozen=True)
+class Common:
+    """Flags that every task has."""
+
+    dry_run: bool = flag(False, "print the docker commands, and run none")
+    quiet: bool = flag(False, "print only results and errors")
+
+
+@dataclass(frozen=True)
+class BuildFlags(Common):
+    """Flags of the tasks that build, with docker's own names."""
+
+    registry: str = flag("", "the registry, instead of the setting")
+    release: str = flag("", "the release, where rebar.config has several")
+    build_arg: Optional[list[str]] = flag(None, "a build argument, NAME=VALUE; may be repeated", many=True)
+    secret: Optional[list[str]] = flag(None, "id=NAME,src=PATH or id=NAME,env=VARIABLE; may be repeated", many=True)
+    ssh: str = flag("", "default, or ID=PATH of a socket or a key")
+    no_cache: bool = flag(False, "build every step anew")
+    pull: bool = flag(False, "look for newer base images")
+
+
+@dataclass(frozen=True)
+class ImageFlags(BuildFlags):
+    """Flags of build and push."""
+
+    tag: Optional[list[str]] = flag(None, "one more tag; may be repeated", many=True)
+    target: str = flag("runner", "the stage to build; others than runner are tagged COMMIT-TARGET")
+
+
+@dataclass(frozen=True)
+class ReleaseFlags(ImageFlags):
+    load: bool = flag(True, "load the image into the engine; --no-load only fills the build cache")
+    tarball: str = flag("", "write the release's tarball into this folder, instead of an image")
+
+
+@dataclass(frozen=True)
+class PushFlags(ImageFlags):
+    branch: Any = flag(None, "push the branch's tag too; --branch=NAME for a given one", optional=True)
+
+
+@dataclass(frozen=True)
+class DepsFlags(BuildFlags):
+    push: bool = flag(False, "push the image instead of loading it")
+    key: bool = flag(False, "print the key, and build nothing")
+
+
+def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[str], output: Mapping[str, str]) -> Build:
+    """A build from settings and flags. tags: without the repository."""
+    settings = project.settings
+    build_args = {
+        "BUILD_BASE": settings.build_base,
+        "RUN_BASE": settings.run_base,
+        "PROFILE": settings.profile,
+        "RELEASE": project.release.name,
+        "PROJECT": project.image.replace("/", "-"),
+        "BUILD_PACKAGES": " ".join(settings.build_packages),
+        "RUNTIME_PACKAGES": " ".join(settings.runtime_packages),
+    }
+    build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
+    for pair in flags.build_arg or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise failure(f"--build-arg {name} has no value", f"--build-arg {name}=VALUE")
+        build_args[name] = value
+    for tag in tags:
+        if not VALID_TAG.fullmatch(tag):
+            raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
+    sources = [f.read_text(errors="replace") for f in project.root.glob("**/src/*.app.src") if "_build" not in f.parts]
+    need = history_needed(project.release.version, project.scripted, sources)
+    contexts = {"deps": dependency_files(project.root), "git": git_context(project.root, need)}
+    image = target not in ("builder", "tarball")
+    return Build(
+        project=project,
+        target=target,
+        tags=tuple(f"{project.repository}:{tag}" for tag in dict.fromkeys(tags)),
+        build_args=build_args,
+        contexts={name: files for name, files in contexts.items() if files},
+        labels={REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image} if image else {},
+        secrets=(*settings.secrets, *(flags.secret or ())),
+        ssh=flags.ssh or settings.ssh,
+        pull=flags.pull,
+        no_cache=flags.no_cache,
+        output=output,
+    )
+
+
+def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
+    """The commit's tag and the branch's, or COMMIT-TARGET alone for another stage than the runner; then --tag."""
+    tags = [project.commit_tag, *([branch_tag(branch)] if branch else [])]
+    if flags.target != "runner":
+        tags = [f"{project.commit_tag}-{flags.target}"]
+    return [*tags, *(flags.tag or ())]
+
+
+def deps_key(plan: Build, dockerfile: str) -> str:
+    """SHA-256, in hexadecimal, of all that decides the builder stage: its inputs, its instructions, base and platform."""
+    stages = re.split(r"(?mi)^(?=FROM\s)", dockerfile)
+    last = next((i for i, text in enumerate(stages) if re.match(r"(?i)FROM\s+\S+\s+AS\s+builder\b", text)), len(stages))
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    others = ("RUN_BASE", "RUNTIME_PACKAGES", "RELEASE")
+    parts: list[bytes] = ["".join(stages[: last + 1]).encode(), (plan.project.settings.platform or f"linux/{machine}").encode()]
+    parts += [f"{n}={v}".encode() for n, v in sorted(plan.build_args.items()) if n not in others]
+    for name, content in sorted(plan.contexts.get("deps", {}).items()):
+        parts += [name.encode(), content]
+    key = hashlib.sha256()
+    for part in parts:
+        key.update(b"%d:%s" % (len(part), part))
+    return key.hexdigest()
+
+
+@dataclass(frozen=True)
+class RunFlags(Common):
+    """Flags of run and console, with docker's own names."""
+
+    publish: Optional[list[str]] = flag(None, "a port: 8080, 53:8053/udp; on 127.0.0.1 unless an address is given; may be repeated", many=True)
+    env: Optional[list[str]] = flag(None, "NAME=VALUE, or NAME to pass it on; may be repeated", many=True)
+    env_file: Optional[list[str]] = flag(None, "a file of NAME=VALUE lines; may be repeated", many=True)
+    volume: Optional[list[str]] = flag(None, "HOST:CONTAINER; may be repeated", many=True)
+    network: str = flag("", "a network to join")
+    memory: str = flag("", "memory limit, 512m for example")
+    cpus: str = flag("", "processors, 1.5 for example")
+    name: str = flag("", "the container's name (default: RELEASE-BRANCH)")
+    tag: str = flag("", "the image's tag (default: the branch's)")
+    writable: bool = flag(False, "let the container write to its root file system")
+
+
+def published(port: str) -> str:
+    """docker's --publish, with a bare port meaning the same one on the loopback address."""
+    number, _, protocol = port.partition("/")
+    suffix = f"/{protocol}" if protocol else ""
+    if number.isdigit():
+        return f"127.0.0.1:{number}:{number}{suffix}"
+    return f"127.0.0.1:{number}{suffix}" if re.fullmatch(r"\d+:\d+", number) else port
+
+
+def run_command(project: Project, flags: RunFlags, image: str, config: Mapping[str, Any], mode: Sequence[str], args: Sequence[str]) -> list[str]:
+    """`docker run` as the BEAM needs it. config: the image's own, mode: --detach or --interactive and so on."""
+    command = ["run", "--init", "--tmpfs=/tmp", f"--label={PROJECT_LABEL}={project.image}"]
+    command += [f"--ulimit=nofile={project.settings.nofile}:{project.settings.nofile}"]
+    command += [] if flags.writable else ["--read-only"]
+    command += ["--user=1000:1000"] if str(config.get("User", "")).split(":")[0] in ("", "0", "root") else []
+    command += [] if any(e.startswith(("LANG=", "LC_ALL=")) for e in config.get("Env") or ()) else ["--env=LANG=C.UTF-8"]
+    command += ["--env=TERM"] if "--tty" in mode else []
+    repeated = {"publish": [published(p) for p in flags.publish or ()], "env": flags.env, "env-file": flags.env_file, "volume": flags.volume}
+    command += [f"--{name}={value}" for name, values in repeated.items() for value in values or ()]
+    command += [f"--{name}={getattr(flags, name)}" for name in ("network", "memory", "cpus") if getattr(flags, name)]
+    return [*command, *mode, image, *args]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of this project, as `docker ps` describes it."""
+
+    id: str
+    name: str
+    image: str
+    state: str
+    status: str
+    ports: str
+
+
+def choose_container(containers: Sequence[Container], name: str) -> Container:
+    """The one container that is meant; an error that lists them where there are several."""
+    named = [c for c in containers if not name or c.name == name or c.id.startswith(name)]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        lines = "\n".join(f"  {c.name}  {c.image}  {c.status}" for c in named)
+        raise failure(f"{len(named)} containers are running:\n{lines}", f"choose one: --name {named[0].name}")
+    if name:
+        raise failure(f"no container called {name} is running", "invoke ps lists them; invoke run --detach starts one", code=1)
+    raise failure("no container of this project is running", "invoke run --detach starts one", code=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ docker
+
+
+def client(*call: str) -> Any:
+    """python-on-whales' client, loaded when first used (it takes 0.2 s)."""
+    from python_on_whales import DockerClient
+
+    return DockerClient(client_call=list(call) or ["docker"])
+
+
+def docker(*args: str, code: int = 1) -> str:
+    """The output of a docker command that python-on-whales has no call for, or parses too strictly."""
+    done = subprocess.run([*map(str, client().docker_cmd), *args], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise explain(done.stderr, f"docker {args[0]} ended with {done.returncode}", code)
+    return done.stdout
+
+
+def require_docker(buildx: bool = False) -> str:
+    """Look, before anything is done, that docker is there and is docker; with buildx, the builder's driver."""
+    asked = [["version", "--format", "{{json .}}"]] + ([["buildx", "version"], ["buildx", "inspect"]] if buildx else [])
+    try:
+        running = [subprocess.Popen(["docker", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for args in asked]
+    except FileNotFoundError:
+        raise failure("docker is not installed", "https://docs.docker.com/engine/install/; on Debian, ci/engine up brings a private engine") from None
+    client()
+    said = [(*process.communicate(), process.returncode) for process in running]
+    server = re.search(r'"Server":\{.*', said[0][0])
+    if "podman" in (said[0][0] + said[0][1]).lower():
+        raise failure("docker is podman here, which has no buildx", "install Docker Engine, or point DOCKER_HOST at one")
+    if not server:
+        last = (said[0][1].strip().splitlines() or ["it says nothing"])[-1]
+        raise failure(f"no Docker engine answers: {last}", "start it (systemctl start docker, Docker Desktop), set DOCKER_HOST, or ci/engine up on Debian")
+    if not buildx:
+        return ""
+    version = re.search(r"buildx v?(\d+)\.(\d+)", said[1][0])
+    least = ".".join(map(str, LEAST_BUILDX))
+    if not version or (int(version[1]), int(version[2])) < LEAST_BUILDX:
+        have = f"buildx {version[1]}.{version[2]} is too old" if version else "docker has no buildx"
+        raise failure(f"{have}: {least} or newer is needed", "apt-get install docker-buildx-plugin (Docker's packages) or docker-buildx (Debian's)")
+    driver = re.search(r"^Driver:\s*(\S+)", said[2][0], re.MULTILINE)
+    if not driver:
+        raise failure(f"the buildx builder can't be used: {(said[2][1].strip().splitlines() or ['?'])[-1]}", "docker buildx ls shows the builders")
+    return driver[1]
+
+
+@contextlib.contextmanager
+def watched(quiet: bool) -> Iterator[list[bytes]]:
+    """Keep what is written to stderr meanwhile, and pass it on: BuildKit draws on the terminal itself, and python-on-whales
+    lets it, so the reason of a failure is nowhere else to be read. A terminal is stood in for by a pseudo-terminal."""
+    real, chunks = os.dup(2), list[bytes]()
+    if terminal := os.isatty(2) and not quiet:
+        reader, writer = os.openpty()
+        tty.setraw(writer)
+        termios.tcsetwinsize(writer, termios.tcgetwinsize(2)) if hasattr(termios, "tcsetwinsize") else None
+    else:
+        reader, writer = os.pipe()
+
+    def copy() -> None:
+        with contextlib.suppress(OSError):  # a pseudo-terminal ends with EIO
+            while chunk := os.read(reader, 65536):
+                chunks.append(chunk)
+                if not quiet:
+                    os.write(real, chunk)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    sys.stderr.flush()
+    os.dup2(writer, 2)
+    os.close(writer)
+    thread.start()
+    try:
+        yield chunks
+    finally:
+        os.dup2(real, 2)
+        thread.join()
+        os.close(reader)
+        os.close(real)
+
+
+# What docker and registries say, and what it means.
+REASONS = [
+    (r"401 Unauthorized|authentication required|no basic auth credentials|incorrect username|unauthorized:", "the registry refused the login", "docker login {host}"),
+    (r"denied:|insufficient_scope|403 Forbidden|access denied|access to the resource is denied", "the registry refused the push", "docker login {host}, as a user who may write there"),
+    (r"405 Method Not Allowed|UNSUPPORTED|read-only", "the registry does not take pushes (it is read-only)", "push to another one: --registry"),
+    (r"connection refused|no such host|i/o timeout|network is unreachable|TLS handshake|server gave HTTP response to HTTPS", "{host} can't be reached", "is the name right, and the network up?"),
+    (r"is already in use by container", "a container of that name exists", "invoke ps shows it; invoke stop ends it; --name gives another name"),
+    (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
+    (r"cannot connect to the docker daemon", "no Docker engine answers", "start it, or set DOCKER_HOST"),
+    (r"input device is not a TTY", "this needs a terminal", ""),
+]
+
+
+def explain(log: str, otherwise: str, code: int = 1) -> Exit:
+    """The error for what docker wrote: the Dockerfile's own words first, then what is known, then the last line."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", log)
+    own = re.findall(r"^(?:#\d+ )?[\d.]+ (error|hint): (.*?)\s*$", text, re.MULTILINE)
+    if own:
+        lines = list(dict.fromkeys(f"{kind}: {words}" for kind, words in own))
+        return Exit("\n".join(lines), code=code)
+    failed = "\n".join(re.findall(r"^.*(?:ERROR|[Ee]rror|denied|docker:).*$", text, re.MULTILINE)) or text
+    host = re.search(r"https?://([^/\s\"]+)|(?:push|to) (?:to )?([\w.-]+(?::\d+)?)/", failed)
+    named = next((h for h in host.groups() if h), "the registry") if host else "the registry"
+    for pattern, what, hint in REASONS:
+        if re.search(pattern, failed, re.IGNORECASE):
+            return failure(what.format(host=named), hint.format(host=named), code)
+    last = (failed.strip().splitlines() or [""])[-1]
+    return failure(otherwise + (f": {re.sub(r'^ERROR: ', '', last)}" if last else ""), code=code)
+
+
+def run_steps(log: str) -> int:
+    """How many RUN steps BuildKit really ran, from either form of its progress."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", log)
+    plain = set(re.findall(r"^#(\d+) \[[^\]]+\] RUN ", text, re.MULTILINE)) - set(re.findall(r"^#(\d+) CACHED", text, re.MULTILINE))
+    drawn = set(re.findall(r"=> (\[[^\]]+\] RUN )", text)) - set(re.findall(r"=> CACHED (\[[^\]]+\] RUN )", text))
+    return len(plain) + len(drawn)
+
+
+def command_of(plan: Build, **more: Any) -> list[str]:
+    """The command that python-on-whales would run: `false` stands in for docker, and the exception carries the words."""
+    from python_on_whales.exceptions import DockerException
+
+    try:
+        client("false").buildx.build(**{**plan.options(), **more})
+    except DockerException as error:
+        return ["docker", *error.docker_command[1:]]
+    raise AssertionError("false succeeded")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A build that went well: the image's digest as BuildKit says it, seconds, and RUN steps that were not cached."""
+
+    digest: str
+    seconds: float
+    steps: int
+
+
+def build_image(plan: Build, flags: Common) -> Optional[Built]:
+    """Write the contexts and run the build, or with --dry-run print it (and return None)."""
+    project = plan.project
+    dockerfile = project.root / project.settings.dockerfile
+    if not dockerfile.is_file():
+        raise failure(f"{dockerfile} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
+    driver = "docker" if flags.dry_run else require_docker(buildx=True)
+    for name, files in plan.contexts.items():
+        write_context(project.context_folder / name, files)
+    (project.context_folder / ".gitignore").write_text("*\n")
+    # The docker driver's `image` output is its own store; other drivers must hand the image over.
+    more: dict[str, Any] = {"output": {}, "load": True} if plan.output == {"type": "image"} and driver != "docker" else {}
+    if flags.dry_run:
+        print(shlex.join(command_of(plan, **more)))
+        return None
+    from python_on_whales.exceptions import DockerException
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = Path(folder, "metadata.json")
+        log: list[bytes] = []
+        try:
+            with watched(flags.quiet) as log:
+                client().buildx.build(**{**plan.options(), **more, "metadata_file": metadata})
+        except DockerException as error:
+            raise explain(b"".join(log).decode(errors="replace"), f"docker buildx build ended with {error.return_code}") from None
+        digest = json.loads(metadata.read_text() or "{}").get("containerimage.digest", "") if metadata.exists() else ""
+    return Built(digest, time.monotonic() - began, run_steps(b"".join(log).decode(errors="replace")))
+
+
+def foreground(command: Sequence[str], stop: str = "") -> int:
+    """Run a docker command on this terminal, and give its exit code. stop: the container that Ctrl-C stops in order; the
+    command is then out of the terminal's reach, since the BEAM with +Bd takes no notice of SIGINT."""
+    child = subprocess.Popen([*map(str, client().docker_cmd), *command], start_new_session=bool(stop))
+    if not stop:
+        with ignored(signal.SIGINT):
+            return child.wait()
+
+    def end(number: int, frame: Any) -> None:
+        say(f"stopping {stop}")
+        subprocess.Popen([*map(str, client().docker_cmd), "stop", stop], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def containers_of(project: Project, everything: bool = False) -> list[Container]:
+    """This project's containers, found by their label; running ones, or everything."""
+    form = "{{json .}}"
+    lines = docker("ps", "--no-trunc", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={form}", *(["--all"] if everything else []))
+    rows = [json.loads(line) for line in lines.splitlines()]
+    return [Container(r["ID"], r["Names"], r["Image"], r["State"], r["Status"], r["Ports"]) for r in rows]
+
+
+# ------------------------------------------------------------------------------------------------------------- tasks
+
+Flags = TypeVar("Flags", bound=Common)
+# In the order of a day.
+ALL: list[Task] = []  # type: ignore[type-arg]
+
+
+def command(kind: type[Flags], name: str = "", aliases: Sequence[str] = ()) -> Callable[[Callable[[Context, Flags], None]], Callable[[Context, Flags], None]]:
+    """Make a function a task: the fields of its flags' dataclass are the task's parameters, their metadata its help."""
+
+    def decorate(body: Callable[[Context, Flags], None]) -> Callable[[Context, Flags], None]:
+        flags = dataclasses.fields(kind)
+
+        def run(c: Context, **values: Any) -> None:
+            body(c, kind(**{n: (v or None) if isinstance(v, list) else v for n, v in values.items()}))
+
+        one = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = [inspect.Parameter(f.name, one, default=f.default) for f in flags]
+        run.__signature__ = inspect.Signature([inspect.Parameter("c", one), *parameters])  # type: ignore[attr-defined]
+        run.__doc__, run.__name__ = body.__doc__, body.__name__
+        ALL.append(
+            task(
+                run,
+                name=name or body.__name__,
+                aliases=tuple(aliases),
+                help={f.name.replace("_", "-"): f.metadata["help"] for f in flags},
+                iterable=[f.name for f in flags if f.metadata["many"]],
+                optional=[f.name for f in flags if f.metadata["optional"]],
+                auto_shortflags=False,
+            )
+        )
+        return body
+
+    return decorate
+
+
+def project_of(c: Context, flags: Common) -> Project:
+    """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down."""
+    root = next((d for start in (Path(__file__).parent, Path.cwd()) for d in (start, *start.parents) if (d / "rebar.config").is_file()), None)
+    if not root:
+        raise failure(f"there is no rebar.config in {Path(__file__).parent}, nor above it", "tasks.py belongs beside the project's rebar.config")
+    configured = c.config.get(KEY) or {}
+    if not hasattr(configured, "items"):
+        raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
+    files = [root / name for name in ("invoke.yaml", "invoke.yml") if (root / name).is_file()]
+    plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
+    sourced = resolve(plain, ENVIRONMENT, yaml_lines(files[0]) if files else {})
+    given = {n: getattr(flags, n) for n in ("registry", "release") if getattr(flags, n, "")}
+    settings = dataclasses.replace(sourced.settings, **given)
+    sources = {**sourced.sources, **{n: f"--{n}" for n in given}}
+    scripted = (root / "rebar.config.script").is_file()
+    try:
+        rebar = rebar_facts((root / "rebar.config").read_text(encoding="utf-8", errors="replace"), settings.profile, scripted)
+    except TermError as error:
+        raise failure(f"rebar.config:{error.line} can't be read: {error}", "rebar3 would say the same: each term ends with a full stop") from None
+    release = choose_release(rebar, settings.release, settings.profile)
+    if settings.version:
+        release = dataclasses.replace(release, version=read_terms(settings.version.strip().rstrip(".") + ".")[0])
+    tree = look_at(root)
+    return Project(root, Sourced(settings, sources), release, tree, scripted, current_branch(tree, {}))
+
+
+def announce(project: Project, what: str, flags: Common) -> None:
+    say(f"{project.release.name} {project.tree.commit[:8]} ({project.branch or 'no branch'}): {what}", flags.quiet or flags.dry_run)
+
+
+def report(built: Built, flags: Common) -> None:
+    steps = f"{built.steps} step{'s' if built.steps != 1 else ''} run, the rest from the cache"
+    say(f"up to date in {built.seconds:.1f} s" if not built.steps else f"built in {built.seconds:.1f} s: {steps}", flags.quiet)
+
+
+@command(ReleaseFlags, name="build", aliases=["release"])
+def build(c: Context, flags: ReleaseFlags) -> None:
+    """Build the release's image"""
+    project = project_of(c, flags)
+    if flags.tarball:
+        plan = plan_build(project, flags, "tarball", [], {"type": "local", "dest": flags.tarball})
+        announce(project, f"building release {project.release.name} as {project.settings.profile} into {flags.tarball}", flags)
+        if built := build_image(plan, flags):
+            report(built, flags)
+            print(*sorted(str(f) for f in Path(flags.tarball).glob(f"{project.release.name}-*.tar.gz")), sep="\n")
+        return
+    output = {"type": "image"} if flags.load else {"type": "cacheonly"}
+    plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.branch), output)
+    announce(project, f"building {plan.tags[-1]}, release {project.release.name} as {project.settings.profile}", flags)
+    if built := build_image(plan, flags):
+        report(built, flags)
+        if flags.load:
+            say("next: invoke run, invoke console, invoke push --branch" if flags.target == "runner" else f"next: invoke shell --image {plan.tags[0]}", flags.quiet)
+            print(plan.tags[0])
+
+
+def remainder() -> list[str]:
+    """What follows `--`, from the command line itself: Invoke's own joins it with spaces and loses the quoting."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def find_image(project: Project, tag: str) -> tuple[str, dict[str, Any]]:
+    """The reference of the branch's image (or a given tag's) and its configuration; says when it is behind the commit."""
+    tag = tag or (branch_tag(project.branch) if project.branch else project.commit_tag)
+    reference = f"{project.repository}:{tag}"
+    try:
+        config: dict[str, Any] = json.loads(docker("image", "inspect", "--format={{json .Config}}", reference))
+    except Exit:
+        raise failure(f"there is no image {reference}", "invoke build", code=1) from None
+    return reference, config
+
+
+def age(project: Project, config: Mapping[str, Any]) -> str:
+    """How the image's commit stands to the work tree's, in words; '' where they are the same."""
+    revision = (config.get("Labels") or {}).get(REVISION_LABEL, "")
+    if revision == project.commit_tag:
+        return ""
+    built, _, dirty = revision.partition("-")
+    if built == project.tree.commit:
+        return "built before the last edits" if dirty else "built from the commit; the tree has edits since"
+    try:
+        behind = int(git(project.root, "rev-list", "--count", f"{built}..HEAD"))
+    except Exit:
+        return "built from another history"
+    return f"{behind} commit{'s' if behind != 1 else ''} behind HEAD" if behind else "built from a later commit"
+
+
+def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str]) -> None:
+    """What run and console share: find the image, make the command, run it."""
+    project = project_of(c, flags)
+    detach, interactive = "--detach" in mode, "--tty" in mode
+    if interactive and not (flags.dry_run or sys.stdin.isatty()):
+        raise failure("the console needs a terminal", "invoke run --detach, then invoke attach from a terminal")
+    name = flags.name or f"{project.release.name}-{branch_tag(project.branch) if project.branch else project.tree.commit[:12]}"
+    if flags.dry_run:
+        reference, config = f"{project.repository}:{flags.tag or branch_tag(project.branch or project.commit_tag)}", {"User": "1000", "Env": ["LANG="]}
+    else:
+        require_docker()
+        reference, config = find_image(project, flags.tag)
+        for gone in containers_of(project, everything=True):
+            if gone.name == name and gone.state in ("exited", "dead", "created"):
+                docker("rm", gone.id)
+                say(f"removed the stopped container {name}", flags.quiet)
+    old = age(project, config) if not flags.dry_run else ""
+    words = run_command(project, flags, reference, config, [f"--name={name}", *mode, *([] if detach else ["--rm"])], args)
+    if flags.dry_run:
+        print(shlex.join(["docker", *words]))
+        return
+    about = f"{name} ({reference}{', ' + old if old else ''})"
+    if detach:
+        identity = docker(*words).strip()
+        ports = docker("port", identity).strip().replace("\n", ", ")
+        say(f"started {about}{': ' + ports if ports else ''}\nnext: invoke logs -f, invoke attach, invoke stop", flags.quiet)
+        print(identity)
+        return
+    leave = "Ctrl-G then q leaves, and ends the container" if interactive else "Ctrl-C stops it in order"
+    say(f"starting {about}; {leave}", flags.quiet)
+    if code := foreground(words, stop="" if interactive else name):
+        raise Exit(code=code)
+
+
+@dataclass(frozen=True)
+class StartFlags(RunFlags):
+    detach: bool = flag(False, "run it in the background, and print the container's id")
+
+
+@command(StartFlags)
+def run(c: Context, flags: StartFlags) -> None:
+    """Run the image; what follows -- goes to the start script"""
+    start(c, flags, ["--detach"] if flags.detach else [], remainder())
+
+
+@command(RunFlags)
+def console(c: Context, flags: RunFlags) -> None:
+    """Run the image with an Erlang shell on this terminal"""
+    start(c, flags, ["--interactive", "--tty"], ["console", *remainder()])
+
+
+@dataclass(frozen=True)
+class ContainerFlags(Common):
+    name: str = flag("", "the container, where several run")
+
+
+def talk(c: Context, flags: ContainerFlags, words: Sequence[str], hint: str) -> None:
+    """Run a command inside the project's container, on this terminal, as the user that the node runs as."""
+    project = project_of(c, flags)
+    terminal = ["--interactive", "--tty", "--env=TERM"] if sys.stdin.isatty() else ["--interactive"]
+    if flags.dry_run:
+        print(shlex.join(["docker", "exec", *terminal, flags.name or "CONTAINER", *words]))
+        return
+    require_docker()
+    chosen = choose_container(containers_of(project), flags.name)
+    say(f"{chosen.name}: {hint}", flags.quiet)
+    if code := foreground(["exec", *terminal, chosen.id, *words]):
+        raise Exit(code=code)
+
+
+@command(ContainerFlags)
+def attach(c: Context, flags: ContainerFlags) -> None:
+    """Open an Erlang shell on the running node"""
+    talk(c, flags, ["/release", "remote_console"], "Ctrl-G then q leaves; q() would stop the node")
+
+
+@dataclass(frozen=True)
+class ShellFlags(ContainerFlags):
+    image: str = flag("", "an image to look into, instead of a running container")
+
+
+@command(ShellFlags)
+def shell(c: Context, flags: ShellFlags) -> None:
+    """Open a shell in the running container, or in an image"""
+    words = remainder() or ["/bin/sh"]
+    if not flags.image:
+        talk(c, flags, words, "exit or Ctrl-D leaves")
+        return
+    terminal = ["--tty", "--env=TERM"] if sys.stdin.isatty() else []
+    line = ["run", "--rm", "--init", "--interactive", *terminal, f"--entrypoint={words[0]}", flags.image, *words[1:]]
+    if flags.dry_run:
+        print(shlex.join(["docker", *line]))
+        return
+    require_docker()
+    if code := foreground(line):
+        raise Exit(code=code)
+
+
+def on_container(c: Context, flags: ContainerFlags, *before: str, stopped: bool = False) -> tuple[list[str], Optional[Container]]:
+    """The docker command for one container of the project; with --dry-run it is printed, and there is no container."""
+    project = project_of(c, flags)
+    if flags.dry_run:
+        print(shlex.join(["docker", *before, flags.name or "CONTAINER"]))
+        return [], None
+    require_docker()
+    chosen = choose_container(containers_of(project, everything=stopped), flags.name)
+    return [*before, chosen.id], chosen
+
+
+@dataclass(frozen=True)
+class LogsFlags(ContainerFlags):
+    f: bool = flag(False, "follow: go on until Ctrl-C")
+    tail: str = flag("", "only so many lines of the end")
+
+
+@command(LogsFlags)
+def logs(c: Context, flags: LogsFlags) -> None:
+    """Show what the container's node has written"""
+    options = [*(["--follow"] if flags.f else []), *([f"--tail={flags.tail}"] if flags.tail else [])]
+    words, chosen = on_container(c, flags, "logs", *options, stopped=True)
+    if chosen and (code := foreground(words)) and not flags.f:
+        raise Exit(code=code)
+
+
+@command(Common)
+def ps(c: Context, flags: Common) -> None:
+    """List this project's containers"""
+    project = project_of(c, flags)
+    words = ["ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", "--format=table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"]
+    if flags.dry_run:
+        print(shlex.join(["docker", *words]))
+        return
+    require_docker()
+    print(docker(*words), end="")
+
+
+@dataclass(frozen=True)
+class StopFlags(ContainerFlags):
+    kill: bool = flag(False, "end it at once, without an orderly stop")
+    time: int = flag(30, "seconds to wait for an orderly stop before it is killed")
+
+
+@command(StopFlags)
+def stop(c: Context, flags: StopFlags) -> None:
+    """Stop the running container in order, and remove it"""
+    words, chosen = on_container(c, flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]))
+    if not chosen:
+        return
+    removed = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen.id).strip() == "true"
+    ended = subprocess.Popen([*map(str, client().docker_cmd), "wait", chosen.id], stdout=subprocess.PIPE, text=True)
+    docker(*words)
+    code = ended.communicate()[0].strip()
+    if not removed:
+        docker("rm", chosen.id)
+    say(f"stopped {chosen.name}, exit code {code}", flags.quiet)
+
+
+@command(ContainerFlags)
+def diff(c: Context, flags: ContainerFlags) -> None:
+    """Show what the container has written to its file system"""
+    words, chosen = on_container(c, flags, "diff", stopped=True)
+    if chosen:
+        print(docker(*words), end="")
+
+
+@command(PushFlags)
+def push(c: Context, flags: PushFlags) -> None:
+    """Build and push the commit's image, with --branch the branch's tag too"""
+    project = project_of(c, flags)
+    if not project.settings.registry:
+        raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
+    if project.tree.dirty:
+        count, some = len(project.tree.dirty), ", ".join(project.tree.dirty[:3])
+        files = "1 file differs" if count == 1 else f"{count} files differ"
+        raise failure(
+            f"pushing {project.tree.commit[:8]} was refused: {files} from the commit ({some}{', …' if count > 3 else ''})",
+            "commit, stash or ignore them; `invoke build` works with a dirty tree",
+        )
+    branch = ""
+    if flags.branch:
+        branch = flags.branch if isinstance(flags.branch, str) else current_branch(project.tree, os.environ)
+        if not branch:
+            raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
+    plan = plan_build(project, flags, flags.target, target_tags(project, flags, branch), PUSHED)
+    announce(project, f"pushing {project.repository}", flags)
+    there = set() if flags.dry_run else local_tags(project)
+    built = build_image(plan, flags)
+    if built:
+        report(built, flags)
+        digest = check_pushed(plan, built.digest)
+        if extra := sorted(set(plan.tags) & local_tags(project) - there):
+            docker("image", "rm", *extra)
+        say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
+        print(f"{project.repository}@{digest}")
+
+
+def local_tags(project: Project) -> set[str]:
+    """The references of this repository that the engine holds."""
+    return set(docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", project.repository).split())
+
+
+def check_pushed(plan: Build, digest: str) -> str:
+    """The digest that every tag points to in the registry, asked of the registry itself."""
+    found = {tag: docker("buildx", "imagetools", "inspect", "--format={{json .Manifest.Digest}}", tag).strip().strip('"') for tag in plan.tags}
+    if len(set(found.values())) != 1:
+        raise failure(f"the tags point to different images in the registry: {found}", "was somebody else pushing? run it again", code=1)
+    return found[plan.tags[0]]
+
+
+@command(DepsFlags)
+def deps_image(c: Context, flags: DepsFlags) -> None:
+    """Build the image of the compiled dependencies, tagged by their checksum"""
+    project = project_of(c, flags)
+    draft = plan_build(project, flags, "builder", [], PUSHED if flags.push else {"type": "image"})
+    key = deps_key(draft, (project.root / project.settings.dockerfile).read_text())
+    if flags.key:
+        print(key)
+        return
+    if flags.push and not project.settings.registry:
+        raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
+    plan = dataclasses.replace(draft, tags=(f"{project.repository}:deps-{key}",))
+    announce(project, f"building the dependencies, {plan.tags[0]}", flags)
+    if built := build_image(plan, flags):
+        report(built, flags)
+        print(plan.tags[0])
+
+
+@command(Common)
+def config(c: Context, flags: Common) -> None:
+    """Show each setting's value and where it came from"""
+    project = project_of(c, flags)
+    settings, sources = project.settings, project.sourced.sources
+    where = f"rebar.config:{project.release.line}" if project.release.line else "default"
+    rows = []
+    for name in FIELDS:
+        value, source = getattr(settings, name), sources.get(name, "default")
+        if name == "release" and not value:
+            value, source = project.release.name, where
+        if name == "version" and not value:
+            value, source = erlang(project.release.version) if project.release.version else "", where
+        if name == "image" and not value:
+            value, source = project.image, "the release's name"
+        text = " ".join(value) if isinstance(value, list) else " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        rows.append((name, text.lower() if isinstance(value, bool) else text or "-", source))
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    for row in rows:
+        print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
+
+
+ENVIRONMENT = take_environment(os.environ)
+ns = Collection(*ALL)
+ns.configure({"tasks": {"auto_dash_names": True}})
+
+if __name__ == "__main__":
+    from invoke.main import program
+
+    here = Path(__file__).resolve()
+    program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
