@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import fcntl
 import hashlib
 import inspect
 import json
@@ -36,7 +37,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar
 
 import yaml
 from invoke.collection import Collection
@@ -117,56 +118,37 @@ def take_environment(environ: Any) -> dict[str, str]:
     return {n[len(prefix) :].lower(): environ.pop(n) for n in list(environ) if n.startswith(prefix)}
 
 
-def cast(name: str, text: str) -> Any:
-    """The value of a scalar setting from an environment variable's text."""
-    variable, kind = f"INVOKE_{KEY.upper()}_{name.upper()}", FIELDS[name].type
-    if kind == "str":
-        return text
-    if kind == "bool" and text.lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
-        return text.lower() in ("1", "true", "yes", "on")
-    if kind == "int" and re.fullmatch(r"\d+", text):
-        return int(text)
-    if kind not in ("bool", "int"):
-        raise failure(f"{variable} is set, and `{name}` is a {str(kind).split('[')[0]}", f"set it in invoke.yaml, under `{KEY}:`")
-    raise failure(f"{variable} is {text!r}, and `{name}` is {'true or false' if kind == 'bool' else 'a whole number'}")
+# Each type of a setting: what it is in YAML, and how to say so.
+SHAPES: dict[Any, tuple[type, str]] = {
+    "str": (str, "text"),
+    "bool": (bool, "true or false"),
+    "int": (int, "a whole number"),
+    "list[str]": (list, "a list of texts: [a, b]"),
+    "dict[str, str]": (dict, "a table of texts: {NAME: value}"),
+}
 
 
 def check(name: str, value: Any, where: str) -> Any:
-    """A value from a configuration file, if it has the setting's type; None stands for the default."""
-    kind = FIELDS[name].type
-    shapes: dict[Any, tuple[Any, str]] = {
-        "str": (str, "text"),
-        "bool": (bool, "true or false"),
-        "int": (int, "a whole number"),
-        "list[str]": (list, "a list of texts: [a, b]"),
-        "dict[str, str]": (dict, "a table of texts: {NAME: value}"),
-    }
-    shape, form = shapes[kind]
-    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-    right = isinstance(value, shape) and (kind == "bool" or not isinstance(value, bool)) and all(isinstance(x, str) for x in inner)
-    if not right:
-        hint = f'{name}: "{value}"' if shape is str and isinstance(value, (int, float)) else ""
-        raise failure(f"`{name}` is {value!r}, and should be {form} ({where})", hint and f"put it in quotes: {hint}")
-    return value
+    """A setting's value, if it has the setting's type; an error that names it where it has not, or where there is no such setting."""
+    if name not in FIELDS:
+        raise failure(f"unknown setting `{name}` ({where})", f"{did_you_mean(name, list(FIELDS))}`invoke config` lists them all")
+    shape, form = SHAPES[FIELDS[name].type]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if type(value) is shape and all(isinstance(x, str) for x in inner):
+        return value
+    hint = f'put it in quotes: {name}: "{value}"' if shape is str and isinstance(value, (int, float)) else ""
+    raise failure(f"`{name}` is {value!r}, and should be {form} ({where})", hint)
 
 
 def resolve(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> Sourced:
     """Settings from what Invoke read of the files, and the environment over it. lines: setting -> file:line."""
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    known = sorted(FIELDS)
-    for name, value in configured.items():
-        where = lines.get(name, "Invoke's configuration")
-        if name not in FIELDS:
-            raise failure(f"unknown setting `{name}` ({where})", f"{did_you_mean(name, known)}`invoke config` lists them all")
-        if value is not None:
-            values[name], sources[name] = check(name, value, where), where
+    given = [(name, value, lines.get(name, "Invoke's configuration")) for name, value in configured.items()]
     for name, text in environment.items():
-        variable = f"INVOKE_{KEY.upper()}_{name.upper()}"
-        if name not in FIELDS:
-            raise failure(f"unknown setting {variable}", f"{did_you_mean(name, known)}`invoke config` lists them all")
-        values[name], sources[name] = cast(name, text), variable
-    return Sourced(Settings(**values), sources)
+        with contextlib.suppress(yaml.YAMLError):
+            text = text if name in FIELDS and FIELDS[name].type == "str" else yaml.safe_load(text)
+        given.append((name, text, f"INVOKE_{KEY.upper()}_{name.upper()}"))
+    checked = {name: (check(name, value, where), where) for name, value, where in given if value is not None or name not in FIELDS}
+    return Sourced(Settings(**{n: v for n, (v, _) in checked.items()}), {n: where for n, (_, where) in checked.items()})
 
 
 def yaml_lines(file: Path) -> dict[str, str]:
@@ -274,7 +256,7 @@ class Reader:
         self.take(close)
         return found
 
-    def pair(self) -> tuple[str, Any]:
+    def pair(self) -> tuple[Any, Any]:
         key = self.term()
         self.take("=>")
         return key if isinstance(key, (str, int)) else repr(key), self.term()
@@ -371,13 +353,15 @@ def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
     return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted)
 
 
+PROD_RELX = "{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}, {debug_info, strip}]}"
+
+
 def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
     """The release to build; an error where rebar.config leaves a choice, or has none."""
     if rebar.releases and not rebar.scripted and profile not in (*rebar.profiles, "default"):
         raise failure(
             f"rebar.config has no profile {profile}",
-            did_you_mean(profile, rebar.profiles)
-            + "add {profiles, [{%s, [{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}]}]}]}. or set `profile:` in invoke.yaml" % profile,
+            did_you_mean(profile, rebar.profiles) + f"add {{profiles, [{{{profile}, [{PROD_RELX}]}}]}}. or set `profile:` in invoke.yaml",
         )
     names = [r.name for r in rebar.releases]
     wanted = wanted or rebar.default
@@ -387,7 +371,10 @@ def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
             raise failure(f"rebar.config has no release {wanted}", f"it has {', '.join(names)}" if names else "")
         return chosen[0] if chosen else Release(wanted, "", 0)
     if not names:
-        raise failure("rebar.config has no release", "add {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}. or, where a script adds it, set `release:` in invoke.yaml")
+        raise failure(
+            "rebar.config has no release",
+            "add {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}. or, where a script adds it, set `release:` in invoke.yaml",
+        )
     if len(names) > 1:
         raise failure(
             f"rebar.config:{rebar.releases[0].line} has {len(names)} releases, {', '.join(names[:-1])} and {names[-1]}",
@@ -425,7 +412,10 @@ def git(root: Path, *args: str, stdin: Optional[bytes] = None) -> bytes:
         return done.stdout
     said = done.stderr.decode(errors="replace").strip()
     if "dubious ownership" in said:
-        raise failure(f"git does not trust {root}, which belongs to another user", f"git config --global --add safe.directory {shlex.quote(str(root))}")
+        raise failure(
+            f"git does not trust {root}, which belongs to another user",
+            f"git config --global --add safe.directory {shlex.quote(str(root))}",
+        )
     if "not a git repository" in said:
         raise failure(f"{root} is in no git repository", "images are tagged with the commit: git init, git add, git commit")
     raise failure(f"git {args[0]}: {said.splitlines()[-1] if said else 'failed'}", code=1)
@@ -457,16 +447,13 @@ def look_at(root: Path) -> Tree:
 
 
 def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
-    """What a version reads of the history: none, commit, or all (ancestors and tags)."""
-    forms = {"git": "all", "semver": "all"}
-    if isinstance(version, Tuple) and len(version) == 2 and version[0] == "git":
-        need = "commit"
-    elif isinstance(version, Tuple) and version and version[0] in ("cmd", "git"):
-        need = "all"
-    else:
-        need = forms.get(version, "none") if isinstance(version, Atom) else "none"
-    computed = scripted or any(re.search(r"\{\s*vsn\s*,\s*(git|semver|\{\s*(git|cmd)\b)", text) for text in sources)
-    return "all" if computed else need
+    """What the versions read of the history: none, commit, or all (ancestors and tags). sources: texts of .app.src files."""
+    form = erlang(version) if not isinstance(version, str) or isinstance(version, Atom) else ""
+    if scripted or re.match(r"git|semver|\{cmd|\{git, (?!long|short)", form):
+        return "all"
+    if any(re.search(r"\{\s*vsn\s*,\s*(git|semver|\{\s*(git|cmd)\b)", text) for text in sources):
+        return "all"
+    return "commit" if form.startswith("{git") else "none"
 
 
 def git_context(root: Path, need: str) -> dict[str, bytes]:
@@ -493,7 +480,17 @@ def git_context(root: Path, need: str) -> dict[str, bytes]:
         names = "\n".join(sorted({*git(root, "rev-list", "HEAD").decode().split(), *tag_names}))
     with tempfile.TemporaryDirectory() as folder:
         options = ["--window=0", "--depth=0", "--compression=0", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
-        git(root, "-c", "pack.threads=1", "-c", "pack.writeReverseIndex=false", "pack-objects", *options, f"{folder}/pack", stdin=(names + "\n").encode())
+        git(
+            root,
+            "-c",
+            "pack.threads=1",
+            "-c",
+            "pack.writeReverseIndex=false",
+            "pack-objects",
+            *options,
+            f"{folder}/pack",
+            stdin=(names + "\n").encode(),
+        )
         for file in Path(folder).iterdir():
             files[f"objects/pack/{file.name}"] = file.read_bytes()
     return files
@@ -502,7 +499,12 @@ def git_context(root: Path, need: str) -> dict[str, bytes]:
 def dependency_files(root: Path) -> dict[str, bytes]:
     """What decides the dependencies, as it stands: path -> content."""
     patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
-    return {f.relative_to(root).as_posix(): f.read_bytes() for p in patterns for f in root.glob(p) if f.parts[len(root.parts)] not in ("_build", "_checkouts")}
+    return {
+        f.relative_to(root).as_posix(): f.read_bytes()
+        for p in patterns
+        for f in root.glob(p)
+        if f.parts[len(root.parts)] not in ("_build", "_checkouts")
+    }
 
 
 def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -519,12 +521,9 @@ def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
     for path in [fresh, *fresh.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     if folder.exists():
-        old = Path(tempfile.mkdtemp(dir=folder.parent))
-        os.replace(folder, old / "old")
-        os.replace(fresh, folder)
-        shutil.rmtree(old)
-    else:
-        os.replace(fresh, folder)
+        folder.replace(fresh.with_suffix(".old"))
+    fresh.replace(folder)
+    shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
 
 
 # -------------------------------------------------------------------------------------------------------------- tags
@@ -652,8 +651,7 @@ class Build:
         }
 
 
-# Straight to the registry: the engine keeps no copy. (On overlay2 it does all the same: see push.)
-PUSHED = {"type": "image", "push": "true", "store": "false"}
+PUSHED = {"type": "image", "push": "true"}
 
 
 def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
@@ -774,7 +772,9 @@ def deps_key(plan: Build, dockerfile: str) -> str:
 class RunFlags(Common):
     """Flags of run and console, with docker's own names."""
 
-    publish: Optional[list[str]] = flag(None, "a port: 8080, 53:8053/udp; on 127.0.0.1 unless an address is given; may be repeated", many=True)
+    publish: Optional[list[str]] = flag(
+        None, "a port: 8080, 53:8053/udp; on 127.0.0.1 unless an address is given; may be repeated", many=True
+    )
     env: Optional[list[str]] = flag(None, "NAME=VALUE, or NAME to pass it on; may be repeated", many=True)
     env_file: Optional[list[str]] = flag(None, "a file of NAME=VALUE lines; may be repeated", many=True)
     volume: Optional[list[str]] = flag(None, "HOST:CONTAINER; may be repeated", many=True)
@@ -795,7 +795,9 @@ def published(port: str) -> str:
     return f"127.0.0.1:{number}{suffix}" if re.fullmatch(r"\d+:\d+", number) else port
 
 
-def run_command(project: Project, flags: RunFlags, image: str, config: Mapping[str, Any], mode: Sequence[str], args: Sequence[str]) -> list[str]:
+def run_command(
+    project: Project, flags: RunFlags, image: str, config: Mapping[str, Any], mode: Sequence[str], args: Sequence[str]
+) -> list[str]:
     """`docker run` as the BEAM needs it. config: the image's own, mode: --detach or --interactive and so on."""
     command = ["run", "--init", "--tmpfs=/tmp", f"--label={PROJECT_LABEL}={project.image}"]
     command += [f"--ulimit=nofile={project.settings.nofile}:{project.settings.nofile}"]
@@ -803,35 +805,27 @@ def run_command(project: Project, flags: RunFlags, image: str, config: Mapping[s
     command += ["--user=1000:1000"] if str(config.get("User", "")).split(":")[0] in ("", "0", "root") else []
     command += [] if any(e.startswith(("LANG=", "LC_ALL=")) for e in config.get("Env") or ()) else ["--env=LANG=C.UTF-8"]
     command += ["--env=TERM"] if "--tty" in mode else []
-    repeated = {"publish": [published(p) for p in flags.publish or ()], "env": flags.env, "env-file": flags.env_file, "volume": flags.volume}
+    repeated = {
+        "publish": [published(p) for p in flags.publish or ()],
+        "env": flags.env,
+        "env-file": flags.env_file,
+        "volume": flags.volume,
+    }
     command += [f"--{name}={value}" for name, values in repeated.items() for value in values or ()]
     command += [f"--{name}={getattr(flags, name)}" for name in ("network", "memory", "cpus") if getattr(flags, name)]
     return [*command, *mode, image, *args]
 
 
-@dataclass(frozen=True)
-class Container:
-    """A container of this project, as `docker ps` describes it."""
-
-    id: str
-    name: str
-    image: str
-    state: str
-    status: str
-    ports: str
-
-
-def choose_container(containers: Sequence[Container], name: str) -> Container:
-    """The one container that is meant; an error that lists them where there are several."""
-    named = [c for c in containers if not name or c.name == name or c.id.startswith(name)]
+def choose_container(containers: Sequence[Mapping[str, str]], name: str) -> Mapping[str, str]:
+    """The one container that is meant, of rows of `docker ps`; an error that lists them where there are several."""
+    named = [c for c in containers if not name or c["Names"] == name or c["ID"].startswith(name)]
     if len(named) == 1:
         return named[0]
     if named:
-        lines = "\n".join(f"  {c.name}  {c.image}  {c.status}" for c in named)
-        raise failure(f"{len(named)} containers are running:\n{lines}", f"choose one: --name {named[0].name}")
-    if name:
-        raise failure(f"no container called {name} is running", "invoke ps lists them; invoke run --detach starts one", code=1)
-    raise failure("no container of this project is running", "invoke run --detach starts one", code=1)
+        lines = "".join(f"\n  {c['Names']}  {c['Image']}  {c['Status']}" for c in named)
+        raise failure(f"this project has {len(named)} containers:{lines}", f"choose one: --name {named[0]['Names']}")
+    what = f"no container called {name}" if name else "no container of this project"
+    raise failure(f"{what} is running", "invoke run --detach starts one; invoke ps lists them", code=1)
 
 
 # ------------------------------------------------------------------------------------------------------------ docker
@@ -852,32 +846,55 @@ def docker(*args: str, code: int = 1) -> str:
     return done.stdout
 
 
-def require_docker(buildx: bool = False) -> str:
-    """Look, before anything is done, that docker is there and is docker; with buildx, the builder's driver."""
-    asked = [["version", "--format", "{{json .}}"]] + ([["buildx", "version"], ["buildx", "inspect"]] if buildx else [])
+@dataclass(frozen=True)
+class Builder:
+    """What runs the builds. direct: pushes go from it to the registry, and need no copy in the engine."""
+
+    driver: str
+    direct: bool
+
+
+def ask_docker(*questions: Sequence[str]) -> list[tuple[str, str]]:
+    """stdout and stderr of several docker commands, run side by side while python-on-whales is loaded."""
     try:
-        running = [subprocess.Popen(["docker", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for args in asked]
+        asked = [subprocess.Popen(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in questions]
     except FileNotFoundError:
-        raise failure("docker is not installed", "https://docs.docker.com/engine/install/; on Debian, ci/engine up brings a private engine") from None
+        raise failure("docker is not installed", "https://docs.docker.com/engine/install/, or on Debian ci/engine up") from None
     client()
-    said = [(*process.communicate(), process.returncode) for process in running]
-    server = re.search(r'"Server":\{.*', said[0][0])
-    if "podman" in (said[0][0] + said[0][1]).lower():
-        raise failure("docker is podman here, which has no buildx", "install Docker Engine, or point DOCKER_HOST at one")
-    if not server:
-        last = (said[0][1].strip().splitlines() or ["it says nothing"])[-1]
-        raise failure(f"no Docker engine answers: {last}", "start it (systemctl start docker, Docker Desktop), set DOCKER_HOST, or ci/engine up on Debian")
-    if not buildx:
-        return ""
-    version = re.search(r"buildx v?(\d+)\.(\d+)", said[1][0])
-    least = ".".join(map(str, LEAST_BUILDX))
-    if not version or (int(version[1]), int(version[2])) < LEAST_BUILDX:
-        have = f"buildx {version[1]}.{version[2]} is too old" if version else "docker has no buildx"
-        raise failure(f"{have}: {least} or newer is needed", "apt-get install docker-buildx-plugin (Docker's packages) or docker-buildx (Debian's)")
-    driver = re.search(r"^Driver:\s*(\S+)", said[2][0], re.MULTILINE)
+    return [process.communicate() for process in asked]
+
+
+def require_engine(version: tuple[str, str]) -> None:
+    """Look at what `docker version` said: is there an engine, and is it Docker's?"""
+    if "podman" in "".join(version).lower():
+        raise failure("docker is podman here, which has no buildx", "install Docker Engine, or set DOCKER_HOST to one")
+    if '"Server":{' not in version[0]:
+        last = (version[1].strip().splitlines() or ["it says nothing"])[-1]
+        raise failure(f"no Docker engine answers: {last}", "start it, set DOCKER_HOST, or on Debian ci/engine up")
+
+
+def require_docker() -> None:
+    """Look, before anything is done, that an engine answers."""
+    require_engine(ask_docker(["version", "--format={{json .}}"])[0])
+
+
+def require_buildx() -> Builder:
+    """Look, before anything is done, that an engine answers and that a new enough buildx has a builder."""
+    version, info, inspected = ask_docker(["version", "--format={{json .}}"], ["info", "--format={{json .}}"], ["buildx", "inspect"])
+    require_engine(version)
+    facts = json.loads(info[0])
+    plugin = next((p["Version"] for p in facts["ClientInfo"].get("Plugins") or () if p["Name"] == "buildx"), "")
+    number = tuple(int(n) for n in re.findall(r"\d+", plugin)[:2])
+    if number < LEAST_BUILDX:
+        have = f"buildx {plugin} is too old" if number else "docker has no buildx"
+        hint = "apt-get install docker-buildx-plugin (Docker's packages) or docker-buildx (Debian's)"
+        raise failure(f"{have}: {'.'.join(map(str, LEAST_BUILDX))} or newer is needed", hint)
+    driver = re.search(r"^Driver:\s*(\S+)", inspected[0], re.MULTILINE)
     if not driver:
-        raise failure(f"the buildx builder can't be used: {(said[2][1].strip().splitlines() or ['?'])[-1]}", "docker buildx ls shows the builders")
-    return driver[1]
+        raise failure(f"there is no buildx builder: {(inspected[1].strip().splitlines() or ['?'])[-1]}", "docker buildx ls shows them")
+    # Older ones push a second time, from the engine's copy (buildx 4f7d145).
+    direct = number >= (0, 22) and "containerd.snapshotter" in str(facts["DriverStatus"])
+    return Builder(driver[1], direct or driver[1] != "docker")
 
 
 @contextlib.contextmanager
@@ -885,10 +902,10 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
     """Keep what is written to stderr meanwhile, and pass it on: BuildKit draws on the terminal itself, and python-on-whales
     lets it, so the reason of a failure is nowhere else to be read. A terminal is stood in for by a pseudo-terminal."""
     real, chunks = os.dup(2), list[bytes]()
-    if terminal := os.isatty(2) and not quiet:
+    if os.isatty(2) and not quiet:
         reader, writer = os.openpty()
         tty.setraw(writer)
-        termios.tcsetwinsize(writer, termios.tcgetwinsize(2)) if hasattr(termios, "tcsetwinsize") else None
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
     else:
         reader, writer = os.pipe()
 
@@ -915,11 +932,31 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
 
 # What docker and registries say, and what it means.
 REASONS = [
-    (r"401 Unauthorized|authentication required|no basic auth credentials|incorrect username|unauthorized:", "the registry refused the login", "docker login {host}"),
-    (r"denied:|insufficient_scope|403 Forbidden|access denied|access to the resource is denied", "the registry refused the push", "docker login {host}, as a user who may write there"),
-    (r"405 Method Not Allowed|UNSUPPORTED|read-only", "the registry does not take pushes (it is read-only)", "push to another one: --registry"),
-    (r"connection refused|no such host|i/o timeout|network is unreachable|TLS handshake|server gave HTTP response to HTTPS", "{host} can't be reached", "is the name right, and the network up?"),
-    (r"is already in use by container", "a container of that name exists", "invoke ps shows it; invoke stop ends it; --name gives another name"),
+    (
+        r"401 Unauthorized|authentication required|no basic auth credentials|incorrect username|unauthorized:",
+        "the registry refused the login",
+        "docker login {host}",
+    ),
+    (
+        r"denied:|insufficient_scope|403 Forbidden|access denied|access to the resource is denied",
+        "the registry refused the push",
+        "docker login {host}, as a user who may write there",
+    ),
+    (
+        r"405 Method Not Allowed|UNSUPPORTED|read-only",
+        "the registry does not take pushes (it is read-only)",
+        "push to another one: --registry",
+    ),
+    (
+        r"connection refused|no such host|i/o timeout|network is unreachable|TLS handshake|server gave HTTP response to HTTPS",
+        "{host} can't be reached",
+        "is the name right, and the network up?",
+    ),
+    (
+        r"is already in use by container",
+        "a container of that name exists",
+        "invoke ps shows it; invoke stop ends it; --name gives another name",
+    ),
     (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
     (r"cannot connect to the docker daemon", "no Docker engine answers", "start it, or set DOCKER_HOST"),
     (r"input device is not a TTY", "this needs a terminal", ""),
@@ -977,12 +1014,16 @@ def build_image(plan: Build, flags: Common) -> Optional[Built]:
     dockerfile = project.root / project.settings.dockerfile
     if not dockerfile.is_file():
         raise failure(f"{dockerfile} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
-    driver = "docker" if flags.dry_run else require_docker(buildx=True)
+    builder = Builder("docker", direct=False) if flags.dry_run else require_buildx()
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
+    project.context_folder.mkdir(parents=True, exist_ok=True)
     (project.context_folder / ".gitignore").write_text("*\n")
-    # The docker driver's `image` output is its own store; other drivers must hand the image over.
-    more: dict[str, Any] = {"output": {}, "load": True} if plan.output == {"type": "image"} and driver != "docker" else {}
+    more: dict[str, Any] = {}
+    if plan.output == {"type": "image"} and builder.driver != "docker":
+        more = {"output": {}, "load": True}  # the docker driver builds in the engine; others must hand the image over
+    elif plan.output.get("push") and builder == Builder("docker", direct=True):
+        more = {"output": {**plan.output, "store": "false"}}
     if flags.dry_run:
         print(shlex.join(command_of(plan, **more)))
         return None
@@ -1013,7 +1054,7 @@ def foreground(command: Sequence[str], stop: str = "") -> int:
         say(f"stopping {stop}")
         subprocess.Popen([*map(str, client().docker_cmd), "stop", stop], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         return child.wait()
     finally:
@@ -1030,12 +1071,26 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def containers_of(project: Project, everything: bool = False) -> list[Container]:
-    """This project's containers, found by their label; running ones, or everything."""
-    form = "{{json .}}"
-    lines = docker("ps", "--no-trunc", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={form}", *(["--all"] if everything else []))
-    rows = [json.loads(line) for line in lines.splitlines()]
-    return [Container(r["ID"], r["Names"], r["Image"], r["State"], r["Status"], r["Ports"]) for r in rows]
+def act(flags: Common, *words: str) -> Optional[str]:
+    """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
+    if flags.dry_run:
+        print(shlex.join(["docker", *words]))
+        return None
+    return docker(*words)
+
+
+def act_on_terminal(flags: Common, words: Sequence[str], stop: str = "") -> None:
+    """The same for a command that a person talks to; its exit code becomes ours."""
+    if flags.dry_run:
+        print(shlex.join(["docker", *words]))
+    elif code := foreground(words, stop):
+        raise Exit(code=code)
+
+
+def containers_of(project: Project, everything: bool = False) -> list[dict[str, str]]:
+    """This project's containers, found by their label, as `docker ps` describes them; running ones, or everything."""
+    options = ["--no-trunc", f"--filter=label={PROJECT_LABEL}={project.image}", "--format={{json .}}"]
+    return [json.loads(line) for line in docker("ps", *options, *(["--all"] if everything else [])).splitlines()]
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks
@@ -1045,30 +1100,31 @@ Flags = TypeVar("Flags", bound=Common)
 ALL: list[Task] = []  # type: ignore[type-arg]
 
 
-def command(kind: type[Flags], name: str = "", aliases: Sequence[str] = ()) -> Callable[[Callable[[Context, Flags], None]], Callable[[Context, Flags], None]]:
+def command(
+    kind: type[Flags], name: str = "", aliases: Sequence[str] = ()
+) -> Callable[[Callable[[Context, Flags], None]], Callable[[Context, Flags], None]]:
     """Make a function a task: the fields of its flags' dataclass are the task's parameters, their metadata its help."""
 
     def decorate(body: Callable[[Context, Flags], None]) -> Callable[[Context, Flags], None]:
         flags = dataclasses.fields(kind)
 
         def run(c: Context, **values: Any) -> None:
-            body(c, kind(**{n: (v or None) if isinstance(v, list) else v for n, v in values.items()}))
+            body(c, kind(**values))
 
         one = inspect.Parameter.POSITIONAL_OR_KEYWORD
         parameters = [inspect.Parameter(f.name, one, default=f.default) for f in flags]
         run.__signature__ = inspect.Signature([inspect.Parameter("c", one), *parameters])  # type: ignore[attr-defined]
         run.__doc__, run.__name__ = body.__doc__, body.__name__
-        ALL.append(
-            task(
-                run,
-                name=name or body.__name__,
-                aliases=tuple(aliases),
-                help={f.name.replace("_", "-"): f.metadata["help"] for f in flags},
-                iterable=[f.name for f in flags if f.metadata["many"]],
-                optional=[f.name for f in flags if f.metadata["optional"]],
-                auto_shortflags=False,
-            )
+        made: Any = task(
+            run,
+            name=name or body.__name__,
+            aliases=tuple(aliases),
+            help={f.name.replace("_", "-"): f.metadata["help"] for f in flags},
+            iterable=[f.name for f in flags if f.metadata["many"]],
+            optional=[f.name for f in flags if f.metadata["optional"]],
+            auto_shortflags=False,
         )
+        ALL.append(made)
         return body
 
     return decorate
@@ -1076,9 +1132,13 @@ def command(kind: type[Flags], name: str = "", aliases: Sequence[str] = ()) -> C
 
 def project_of(c: Context, flags: Common) -> Project:
     """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down."""
-    root = next((d for start in (Path(__file__).parent, Path.cwd()) for d in (start, *start.parents) if (d / "rebar.config").is_file()), None)
+    root = next(
+        (d for start in (Path(__file__).parent, Path.cwd()) for d in (start, *start.parents) if (d / "rebar.config").is_file()), None
+    )
     if not root:
-        raise failure(f"there is no rebar.config in {Path(__file__).parent}, nor above it", "tasks.py belongs beside the project's rebar.config")
+        raise failure(
+            f"there is no rebar.config in {Path(__file__).parent}, nor above it", "tasks.py belongs beside the project's rebar.config"
+        )
     configured = c.config.get(KEY) or {}
     if not hasattr(configured, "items"):
         raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
@@ -1092,7 +1152,9 @@ def project_of(c: Context, flags: Common) -> Project:
     try:
         rebar = rebar_facts((root / "rebar.config").read_text(encoding="utf-8", errors="replace"), settings.profile, scripted)
     except TermError as error:
-        raise failure(f"rebar.config:{error.line} can't be read: {error}", "rebar3 would say the same: each term ends with a full stop") from None
+        raise failure(
+            f"rebar.config:{error.line} can't be read: {error}", "rebar3 would say the same: each term ends with a full stop"
+        ) from None
     release = choose_release(rebar, settings.release, settings.profile)
     if settings.version:
         release = dataclasses.replace(release, version=read_terms(settings.version.strip().rstrip(".") + ".")[0])
@@ -1126,7 +1188,12 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     if built := build_image(plan, flags):
         report(built, flags)
         if flags.load:
-            say("next: invoke run, invoke console, invoke push --branch" if flags.target == "runner" else f"next: invoke shell --image {plan.tags[0]}", flags.quiet)
+            say(
+                "next: invoke run, invoke console, invoke push --branch"
+                if flags.target == "runner"
+                else f"next: invoke shell --image {plan.tags[0]}",
+                flags.quiet,
+            )
             print(plan.tags[0])
 
 
@@ -1164,35 +1231,31 @@ def age(project: Project, config: Mapping[str, Any]) -> str:
 def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str]) -> None:
     """What run and console share: find the image, make the command, run it."""
     project = project_of(c, flags)
-    detach, interactive = "--detach" in mode, "--tty" in mode
-    if interactive and not (flags.dry_run or sys.stdin.isatty()):
-        raise failure("the console needs a terminal", "invoke run --detach, then invoke attach from a terminal")
+    require_docker()
+    reference, image_config = find_image(project, flags.tag)
     name = flags.name or f"{project.release.name}-{branch_tag(project.branch) if project.branch else project.tree.commit[:12]}"
-    if flags.dry_run:
-        reference, config = f"{project.repository}:{flags.tag or branch_tag(project.branch or project.commit_tag)}", {"User": "1000", "Env": ["LANG="]}
-    else:
-        require_docker()
-        reference, config = find_image(project, flags.tag)
-        for gone in containers_of(project, everything=True):
-            if gone.name == name and gone.state in ("exited", "dead", "created"):
-                docker("rm", gone.id)
-                say(f"removed the stopped container {name}", flags.quiet)
-    old = age(project, config) if not flags.dry_run else ""
-    words = run_command(project, flags, reference, config, [f"--name={name}", *mode, *([] if detach else ["--rm"])], args)
-    if flags.dry_run:
-        print(shlex.join(["docker", *words]))
+    for gone in containers_of(project, everything=True):
+        if gone["Names"] == name and gone["State"] in ("exited", "dead", "created"):
+            act(flags, "rm", gone["ID"])
+    detach, interactive = "--detach" in mode, "--tty" in mode
+    words = run_command(project, flags, reference, image_config, [f"--name={name}", *mode, *([] if detach else ["--rm"])], args)
+    old = age(project, image_config)
+    about = f"{name} ({reference}{old and f', {old}'})"
+    if not detach:
+        leave = "Ctrl-G then q leaves, and ends the container" if interactive else "Ctrl-C stops it in order"
+        say(f"starting {about}: {leave}", flags.quiet or flags.dry_run)
+        act_on_terminal(flags, words, stop="" if interactive else name)
         return
-    about = f"{name} ({reference}{', ' + old if old else ''})"
-    if detach:
-        identity = docker(*words).strip()
-        ports = docker("port", identity).strip().replace("\n", ", ")
-        say(f"started {about}{': ' + ports if ports else ''}\nnext: invoke logs -f, invoke attach, invoke stop", flags.quiet)
-        print(identity)
-        return
-    leave = "Ctrl-G then q leaves, and ends the container" if interactive else "Ctrl-C stops it in order"
-    say(f"starting {about}; {leave}", flags.quiet)
-    if code := foreground(words, stop="" if interactive else name):
-        raise Exit(code=code)
+    try:
+        identity = act(flags, *words)
+    except Exit:
+        for half in (c for c in containers_of(project, everything=True) if c["Names"] == name and c["State"] == "created"):
+            docker("rm", half["ID"])
+        raise
+    if identity:
+        ports = docker("port", identity.strip()).strip().replace("\n", ", ")
+        say(f"started {about}{ports and f': {ports}'}\nnext: invoke logs -f, invoke attach, invoke stop", flags.quiet)
+        print(identity.strip())
 
 
 @dataclass(frozen=True)
@@ -1209,32 +1272,34 @@ def run(c: Context, flags: StartFlags) -> None:
 @command(RunFlags)
 def console(c: Context, flags: RunFlags) -> None:
     """Run the image with an Erlang shell on this terminal"""
+    if not (flags.dry_run or sys.stdin.isatty()):
+        raise failure("a console needs a terminal", "invoke run --detach, and invoke attach from a terminal")
     start(c, flags, ["--interactive", "--tty"], ["console", *remainder()])
 
 
 @dataclass(frozen=True)
 class ContainerFlags(Common):
-    name: str = flag("", "the container, where several run")
+    name: str = flag("", "the container, where there are several")
 
 
-def talk(c: Context, flags: ContainerFlags, words: Sequence[str], hint: str) -> None:
-    """Run a command inside the project's container, on this terminal, as the user that the node runs as."""
+def container(c: Context, flags: ContainerFlags, stopped: bool = False) -> Mapping[str, str]:
+    """The container that a task is about: a running one, or stopped ones too."""
     project = project_of(c, flags)
-    terminal = ["--interactive", "--tty", "--env=TERM"] if sys.stdin.isatty() else ["--interactive"]
-    if flags.dry_run:
-        print(shlex.join(["docker", "exec", *terminal, flags.name or "CONTAINER", *words]))
-        return
     require_docker()
-    chosen = choose_container(containers_of(project), flags.name)
-    say(f"{chosen.name}: {hint}", flags.quiet)
-    if code := foreground(["exec", *terminal, chosen.id, *words]):
-        raise Exit(code=code)
+    return choose_container(containers_of(project, everything=stopped), flags.name)
+
+
+def terminal() -> list[str]:
+    """docker's options for a command that reads this stdin, be it a terminal or a pipe."""
+    return ["--interactive", *(["--tty", "--env=TERM"] if sys.stdin.isatty() else [])]
 
 
 @command(ContainerFlags)
 def attach(c: Context, flags: ContainerFlags) -> None:
     """Open an Erlang shell on the running node"""
-    talk(c, flags, ["/release", "remote_console"], "Ctrl-G then q leaves; q() would stop the node")
+    chosen = container(c, flags)
+    say(f"{chosen['Names']}: Ctrl-G then q leaves; q() would stop the node", flags.quiet or flags.dry_run)
+    act_on_terminal(flags, ["exec", *terminal(), chosen["ID"], "/release", "remote_console"])
 
 
 @dataclass(frozen=True)
@@ -1244,30 +1309,13 @@ class ShellFlags(ContainerFlags):
 
 @command(ShellFlags)
 def shell(c: Context, flags: ShellFlags) -> None:
-    """Open a shell in the running container, or in an image"""
+    """Open a shell in the running container, or with --image in an image"""
     words = remainder() or ["/bin/sh"]
-    if not flags.image:
-        talk(c, flags, words, "exit or Ctrl-D leaves")
-        return
-    terminal = ["--tty", "--env=TERM"] if sys.stdin.isatty() else []
-    line = ["run", "--rm", "--init", "--interactive", *terminal, f"--entrypoint={words[0]}", flags.image, *words[1:]]
-    if flags.dry_run:
-        print(shlex.join(["docker", *line]))
-        return
-    require_docker()
-    if code := foreground(line):
-        raise Exit(code=code)
-
-
-def on_container(c: Context, flags: ContainerFlags, *before: str, stopped: bool = False) -> tuple[list[str], Optional[Container]]:
-    """The docker command for one container of the project; with --dry-run it is printed, and there is no container."""
-    project = project_of(c, flags)
-    if flags.dry_run:
-        print(shlex.join(["docker", *before, flags.name or "CONTAINER"]))
-        return [], None
-    require_docker()
-    chosen = choose_container(containers_of(project, everything=stopped), flags.name)
-    return [*before, chosen.id], chosen
+    if flags.image:
+        require_docker()
+        act_on_terminal(flags, ["run", "--rm", "--init", *terminal(), f"--entrypoint={words[0]}", flags.image, *words[1:]])
+    else:
+        act_on_terminal(flags, ["exec", *terminal(), container(c, flags)["ID"], *words])
 
 
 @dataclass(frozen=True)
@@ -1278,52 +1326,55 @@ class LogsFlags(ContainerFlags):
 
 @command(LogsFlags)
 def logs(c: Context, flags: LogsFlags) -> None:
-    """Show what the container's node has written"""
+    """Show what the node has written"""
     options = [*(["--follow"] if flags.f else []), *([f"--tail={flags.tail}"] if flags.tail else [])]
-    words, chosen = on_container(c, flags, "logs", *options, stopped=True)
-    if chosen and (code := foreground(words)) and not flags.f:
-        raise Exit(code=code)
+    act_on_terminal(flags, ["logs", *options, container(c, flags, stopped=True)["ID"]])
 
 
 @command(Common)
 def ps(c: Context, flags: Common) -> None:
     """List this project's containers"""
+    rows = "table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
     project = project_of(c, flags)
-    words = ["ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", "--format=table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"]
-    if flags.dry_run:
-        print(shlex.join(["docker", *words]))
-        return
     require_docker()
-    print(docker(*words), end="")
+    print(act(flags, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}") or "", end="")
 
 
 @dataclass(frozen=True)
 class StopFlags(ContainerFlags):
     kill: bool = flag(False, "end it at once, without an orderly stop")
-    time: int = flag(30, "seconds to wait for an orderly stop before it is killed")
+    time: int = flag(30, "seconds to wait for the orderly stop")
 
 
 @command(StopFlags)
 def stop(c: Context, flags: StopFlags) -> None:
     """Stop the running container in order, and remove it"""
-    words, chosen = on_container(c, flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]))
-    if not chosen:
-        return
-    removed = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen.id).strip() == "true"
-    ended = subprocess.Popen([*map(str, client().docker_cmd), "wait", chosen.id], stdout=subprocess.PIPE, text=True)
-    docker(*words)
-    code = ended.communicate()[0].strip()
-    if not removed:
-        docker("rm", chosen.id)
-    say(f"stopped {chosen.name}, exit code {code}", flags.quiet)
+    chosen = container(c, flags)
+    kept = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen["ID"]).strip() == "false"
+    waiting = (
+        subprocess.Popen([*map(str, client().docker_cmd), "wait", chosen["ID"]], stdout=subprocess.PIPE, text=True)
+        if not flags.dry_run
+        else None
+    )
+    act(flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
+    code = waiting.communicate()[0].strip() if waiting else ""
+    if kept:
+        act(flags, "rm", chosen["ID"])
+    say(f"stopped {chosen['Names']}, exit code {code}", flags.quiet or flags.dry_run)
 
 
 @command(ContainerFlags)
 def diff(c: Context, flags: ContainerFlags) -> None:
     """Show what the container has written to its file system"""
-    words, chosen = on_container(c, flags, "diff", stopped=True)
-    if chosen:
-        print(docker(*words), end="")
+    lines = (act(flags, "diff", container(c, flags, stopped=True)["ID"]) or "").splitlines()
+    # On the containerd store --init shows, though it is the engine's own.
+    own = {"A /usr/sbin/docker-init", "A /sbin/docker-init"} & set(lines)
+    folders = {f"C {folder}" for line in own for folder in ("/usr/sbin", "/usr", "/sbin") if f"{folder}/" in line}
+    used = {line[2:] for line in lines if line not in own | folders}
+    print(
+        "".join(f"{line}\n" for line in lines if line not in own and (line not in folders or any(u.startswith(line[2:]) for u in used))),
+        end="",
+    )
 
 
 @command(PushFlags)
@@ -1347,8 +1398,7 @@ def push(c: Context, flags: PushFlags) -> None:
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, branch), PUSHED)
     announce(project, f"pushing {project.repository}", flags)
     there = set() if flags.dry_run else local_tags(project)
-    built = build_image(plan, flags)
-    if built:
+    if built := build_image(plan, flags):
         report(built, flags)
         digest = check_pushed(plan, built.digest)
         if extra := sorted(set(plan.tags) & local_tags(project) - there):
@@ -1364,7 +1414,9 @@ def local_tags(project: Project) -> set[str]:
 
 def check_pushed(plan: Build, digest: str) -> str:
     """The digest that every tag points to in the registry, asked of the registry itself."""
-    found = {tag: docker("buildx", "imagetools", "inspect", "--format={{json .Manifest.Digest}}", tag).strip().strip('"') for tag in plan.tags}
+    found = {
+        tag: docker("buildx", "imagetools", "inspect", "--format={{json .Manifest.Digest}}", tag).strip().strip('"') for tag in plan.tags
+    }
     if len(set(found.values())) != 1:
         raise failure(f"the tags point to different images in the registry: {found}", "was somebody else pushing? run it again", code=1)
     return found[plan.tags[0]]
@@ -1403,7 +1455,13 @@ def config(c: Context, flags: Common) -> None:
             value, source = erlang(project.release.version) if project.release.version else "", where
         if name == "image" and not value:
             value, source = project.image, "the release's name"
-        text = " ".join(value) if isinstance(value, list) else " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        text = (
+            " ".join(value)
+            if isinstance(value, list)
+            else " ".join(f"{k}={v}" for k, v in value.items())
+            if isinstance(value, dict)
+            else str(value)
+        )
         rows.append((name, text.lower() if isinstance(value, bool) else text or "-", source))
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     for row in rows:

@@ -1,16 +1,16 @@
 -module(service_discovery).
 -moduledoc """
-What the service knows: services, each with named ports and endpoints.
+What the service knows: services, each with named ports and endpoints. Nothing is kept on disk.
 
     1> service_discovery:create(~"shop").
     {ok,created}
     2> service_discovery:set_ports(~"shop", #{~"http" => #{port => 8000, protocol => tcp}}).
-    ok
+    {ok,replaced}
     3> service_discovery:register(~"shop", ~"web-1", {10, 0, 0, 7}).
     {ok,created}
 
-All names are labels of DNS names: 1 to 63 of a-z, 0-9 and hyphen, no hyphen at either end. A port's name is one of at
-most 15 (RFC 6335). Nothing is kept on disk.
+All names are labels of DNS names: 1 to 63 of a-z, 0-9 and hyphen, no hyphen at either end; a port's name has at most
+15 (RFC 6335).
 """.
 
 -export([create/1, delete/1, names/0, lookup/1, set_ports/2, register/3, unregister/2, format_error/1]).
@@ -21,14 +21,14 @@ most 15 (RFC 6335). Nothing is kept on disk.
 -type name() :: binary().
 -type ports() :: #{name() => #{port := inet:port_number(), protocol := tcp | udp}}.
 -type service() :: #{ports := ports(), endpoints := #{name() => inet:ip_address()}}.
--type reason() :: {bad_name | bad_port_name, term()} | {bad_port | bad_protocol | bad_ip, name(), term()}
+-type reason() :: bad_name | bad_port_name | {bad_port | bad_protocol, name()} | bad_ip
                 | unknown_service | unknown_endpoint | too_many_endpoints.
 
 -doc "Makes a service without ports and endpoints, unless there is one of that name.".
 -spec create(name()) -> {ok, created | unchanged} | {error, reason()}.
 create(Name) ->
     maybe
-        ok ?= check_name(Name),
+        ok ?= check(is_label(Name, 63), bad_name),
         change(Name, create)
     end.
 
@@ -47,7 +47,8 @@ lookup(Name) ->
     service_discovery_registry:lookup(Name).
 
 -doc "Sets a service's ports, in place of those it had.".
--spec set_ports(name(), ports()) -> {ok, replaced | unchanged} | {error, reason()}.
+-spec set_ports(name(), #{name() => #{port := term(), protocol := term()}}) ->
+          {ok, replaced | unchanged} | {error, reason()}.
 set_ports(Name, Ports) ->
     maybe
         ok ?= check_ports(maps:to_list(Ports)),
@@ -58,8 +59,8 @@ set_ports(Name, Ports) ->
 -spec register(name(), name(), inet:ip_address()) -> {ok, created | replaced | unchanged} | {error, reason()}.
 register(Name, Endpoint, IP) ->
     maybe
-        ok ?= check_name(Endpoint),
-        ok ?= check(inet:is_ip_address(IP), {bad_ip, Endpoint, IP}),
+        ok ?= check(is_label(Endpoint, 63), bad_name),
+        ok ?= check(inet:is_ip_address(IP), bad_ip),
         change(Name, {register, Endpoint, IP})
     end.
 
@@ -67,28 +68,16 @@ register(Name, Endpoint, IP) ->
 unregister(Name, Endpoint) ->
     change(Name, {unregister, Endpoint}).
 
--doc "One sentence for people.".
--spec format_error(reason()) -> unicode:chardata().
-format_error({bad_name, Name}) ->
-    io_lib:format("~tp is not a name: 1 to 63 of a-z, 0-9 and hyphen, no hyphen at either end", [text(Name)]);
-format_error({bad_port_name, Name}) ->
-    io_lib:format("~tp is not a port's name: 1 to 15 of a-z, 0-9 and hyphen, no hyphen at either end", [text(Name)]);
-format_error({bad_port, Name, Port}) ->
-    io_lib:format("~ts: ~tp is not a port: a number from 1 to 65535", [Name, text(Port)]);
-format_error({bad_protocol, Name, Protocol}) ->
-    io_lib:format("~ts: ~tp is not a protocol: tcp or udp", [Name, text(Protocol)]);
-format_error({bad_ip, Name, IP}) ->
-    io_lib:format("~ts: ~tp is not an IPv4 or IPv6 address", [Name, text(IP)]);
-format_error(unknown_service) ->
-    "no service of that name";
-format_error(unknown_endpoint) ->
-    "no endpoint of that name";
-format_error(too_many_endpoints) ->
-    "the service has as many endpoints as fit into one DNS answer".
-
-%% Binaries come from JSON and are shown as they were written there.
-text(Binary) when is_binary(Binary) -> unicode:characters_to_list(Binary);
-text(Term) -> Term.
+-doc "One line for people.".
+-spec format_error(reason()) -> iolist().
+format_error(bad_name) -> "a name is 1 to 63 of a-z, 0-9 and hyphen, with no hyphen at either end";
+format_error(bad_port_name) -> "a port's name is 1 to 15 of a-z, 0-9 and hyphen, with no hyphen at either end";
+format_error({bad_port, Name}) -> [Name, ": a port is a number from 1 to 65535"];
+format_error({bad_protocol, Name}) -> [Name, ": a protocol is tcp or udp"];
+format_error(bad_ip) -> "ip is not an IPv4 or IPv6 address";
+format_error(unknown_service) -> "no service of that name";
+format_error(unknown_endpoint) -> "no endpoint of that name";
+format_error(too_many_endpoints) -> "the service has as many endpoints as fit into a DNS answer".
 
 change(Name, Change) ->
     Result = service_discovery_registry:change(Name, Change),
@@ -97,22 +86,19 @@ change(Name, Change) ->
 
 log({ok, unchanged}, _Name, _Change) -> ok;
 log({ok, Done}, Name, {register, Endpoint, IP}) ->
-    ?LOG_INFO("~ts: endpoint ~ts at ~ts ~s", [Name, Endpoint, inet:ntoa(IP), Done]);
-log({ok, Done}, Name, {unregister, Endpoint}) -> ?LOG_INFO("~ts: endpoint ~ts ~s", [Name, Endpoint, Done]);
-log({ok, Done}, Name, {set_ports, Ports}) -> ?LOG_INFO("~ts: ~b ports ~s", [Name, map_size(Ports), Done]);
-log({ok, Done}, Name, _CreateOrDelete) -> ?LOG_INFO("~ts ~s", [Name, Done]);
+    ?LOG_INFO("~s: endpoint ~s ~s, at ~s", [Name, Endpoint, Done, inet:ntoa(IP)]);
+log({ok, Done}, Name, {unregister, Endpoint}) -> ?LOG_INFO("~s: endpoint ~s ~s", [Name, Endpoint, Done]);
+log({ok, Done}, Name, {set_ports, Ports}) -> ?LOG_INFO("~s: ports ~s, now ~b", [Name, Done, map_size(Ports)]);
+log({ok, Done}, Name, _CreateOrDelete) -> ?LOG_INFO("~s ~s", [Name, Done]);
 log({error, _Reason}, _Name, _Change) -> ok.
-
-check_name(Name) ->
-    check(is_label(Name, 63), {bad_name, Name}).
 
 check_ports([]) ->
     ok;
 check_ports([{Name, #{port := Port, protocol := Protocol}} | Ports]) ->
     maybe
-        ok ?= check(is_label(Name, 15), {bad_port_name, Name}),
-        ok ?= check(is_integer(Port) andalso Port >= 1 andalso Port =< 65535, {bad_port, Name, Port}),
-        ok ?= check(lists:member(Protocol, [tcp, udp]), {bad_protocol, Name, Protocol}),
+        ok ?= check(is_label(Name, 15), bad_port_name),
+        ok ?= check(is_integer(Port) andalso Port >= 1 andalso Port =< 65535, {bad_port, Name}),
+        ok ?= check(lists:member(Protocol, [tcp, udp]), {bad_protocol, Name}),
         check_ports(Ports)
     end.
 

@@ -1,5 +1,5 @@
 -module(service_discovery_settings).
--moduledoc "Reads settings that came from the environment, and says in the log which one cannot be used.".
+-moduledoc "Reads settings, which mostly come from the environment, and logs which one cannot be used.".
 
 -export([port/1, zone/1]).
 
@@ -17,7 +17,7 @@ port(App) ->
 -spec zone(atom()) -> {ok, [binary()]} | {error, term()}.
 zone(App) ->
     {ok, Zone} = application:get_env(App, zone),
-    %% with `_port._tcp.` and two labels of 63 in front it must stay below 255 bytes
+    %% two labels of 63 are put before it, and a whole name has at most 255 bytes
     case re:run(Zone, "\\A([a-z0-9_-]{1,63}\\.?)+\\z", [caseless, {capture, none}]) of
         match when length(Zone) =< 100 ->
             {ok, binary:split(list_to_binary(string:lowercase(Zone)), ~".", [global, trim])};

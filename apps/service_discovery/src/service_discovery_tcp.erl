@@ -19,7 +19,7 @@ At most `max` connections are open; further clients wait in the kernel's queue.
                       serve := fun((gen_tcp:socket()) -> term())}.
 
 -doc "Opens the listening socket and logs which port it has. `What` names the server in the log.".
--spec listen(string(), inet:port_number(), [gen_tcp:listen_option()]) -> {ok, gen_tcp:socket()} | {error, term()}.
+-spec listen(iodata(), inet:port_number(), [gen_tcp:listen_option()]) -> {ok, gen_tcp:socket()} | {error, term()}.
 listen(What, Port, Options) ->
     All = [binary, {active, false}, {reuseaddr, true}, {nodelay, true}, {backlog, 1024},
            {send_timeout, 5_000}, {send_timeout_close, true} | Options],
@@ -30,11 +30,12 @@ listen(What, Port, Options) ->
             {ok, Socket};
         {error, Reason} ->
             ?LOG_ERROR("~s cannot listen on port ~b: ~s", [What, Port, inet:format_error(Reason)]),
-            {error, {What, Port, Reason}}
+            {error, {listen, Port, Reason}}
     end.
 
 -doc "IPv6 and IPv4 on one socket, or IPv4 alone where there is no IPv6.".
--spec dual_stack(fun(([inet6 | inet | {ipv6_v6only, false}]) -> {ok, S} | {error, term()})) -> {ok, S} | {error, term()}.
+-spec dual_stack(fun(([inet | inet6 | {ipv6_v6only, false}]) -> Result)) -> Result
+              when Result :: {ok, term()} | {error, inet:posix()}.
 dual_stack(Open) ->
     case Open([inet6, {ipv6_v6only, false}]) of
         {error, Reason} when Reason =/= eaddrinuse, Reason =/= eacces -> Open([inet]);

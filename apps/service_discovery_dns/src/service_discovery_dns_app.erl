@@ -1,5 +1,5 @@
 -module(service_discovery_dns_app).
--moduledoc "Answers DNS over UDP and TCP on the port of the application's setting `port`, for the zone of its setting `zone`.".
+-moduledoc "Answers DNS over UDP and TCP on the port and for the zone of the application's settings `port` and `zone`.".
 
 -behaviour(application).
 -behaviour(supervisor).
@@ -10,7 +10,7 @@ start(_Type, _Args) ->
     maybe
         {ok, Port} ?= service_discovery_settings:port(service_discovery_dns),
         {ok, Zone} ?= service_discovery_settings:zone(service_discovery_dns),
-        {ok, Socket} ?= service_discovery_tcp:listen("DNS", Port, [{packet, 2}]),
+        {ok, Socket} ?= service_discovery_tcp:listen(["DNS for ", lists:join($., Zone)], Port, [{packet, 2}]),
         {ok, Pid} ?= supervisor:start_link({local, service_discovery_dns_sup}, ?MODULE, {Socket, Zone}),
         {ok, Pid, Socket}
     end.

@@ -25,16 +25,14 @@ init({Port, Zone}) ->
     end.
 
 handle_info({udp, Socket, IP, Port, Packet}, Zone) ->
-    case service_discovery_dns_message:reply(Packet, udp, Zone) of
-        {reply, Reply} -> _ = gen_udp:send(Socket, IP, Port, Reply);
-        ignore -> ok
-    end,
+    _ = case service_discovery_dns_message:reply(Packet, udp, Zone) of
+            {reply, Reply} -> gen_udp:send(Socket, IP, Port, Reply);
+            ignore -> ok
+        end,
     {noreply, Zone};
 handle_info({udp_passive, Socket}, Zone) ->
     ok = inet:setopts(Socket, [{active, ?ACTIVE}]),
     {noreply, Zone};
-handle_info({udp_error, _Socket, _Reason}, Zone) ->
-    {noreply, Zone};                    % a client that is gone
 handle_info(_Message, Zone) ->
     {noreply, Zone}.
 

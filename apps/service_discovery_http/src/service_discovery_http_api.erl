@@ -27,14 +27,13 @@ handle('HEAD', Path, Body) ->
     handle('GET', Path, Body);          % the connection leaves the body out
 handle(Method, Path, Body) ->
     Resource = binary:split(Path, ~"/", [global]),
-    case methods(Resource) of
-        [] ->
-            error_answer(404, [~"nothing at ", printable(Path)]);
-        Methods ->
-            case lists:member(Method, Methods) of
-                true -> answer(do(Method, Resource, Body));
-                false -> not_allowed(Methods)
-            end
+    Methods = methods(Resource),
+    case lists:member(Method, Methods) of
+        true -> answer(do(Method, Resource, Body));
+        false when Methods =:= [] -> answer({error, unknown_path});
+        false ->
+            Allow = lists:join(", ", [atom_to_list(M) || M <- ['HEAD' | Methods]]),
+            {405, [{"allow", Allow}], error_json(["only ", Allow, " here"])}
     end.
 
 methods([~"", ~"healthz"]) -> ['GET'];
@@ -45,36 +44,32 @@ methods([~"", ~"services", _, ~"endpoints"]) -> ['GET'];
 methods([~"", ~"services", _, ~"endpoints", _]) -> ['GET', 'PUT', 'DELETE'];
 methods(_) -> [].
 
-not_allowed(Methods) ->
-    Allow = lists:join(", ", [atom_to_list(Method) || Method <- ['HEAD' | Methods]]),
-    {Status, _, Json} = error_answer(405, [~"only ", Allow, ~" here"]),
-    {Status, [{"allow", Allow}], Json}.
-
-%% Each gives the status and what to show, or an error.
+%% Each gives a status and what to show, or {ok, deleted}, or an error.
 do('GET', [_, ~"healthz"], _) ->
-    {200, #{status => ~"ok", services => length(service_discovery:names())}};
+    {200, #{~"status" => ~"ok", ~"services" => length(service_discovery:names())}};
 do('GET', [_, _], _) ->
-    {200, #{services => service_discovery:names()}};
+    {200, #{~"services" => service_discovery:names()}};
 do('GET', [_, _, Name | Part], _) ->
     show(200, Name, Part);
 do('PUT', [_, _, Name], Body) ->
     maybe
-        ok ?= empty(Body),
+        {ok, Json} ?= object(Body, #{}),
+        ok ?= members(Json, [], []),
         {ok, Done} ?= service_discovery:create(Name),
         show(status(Done), Name, [])
     end;
-do('PUT', [_, _, Name, ~"ports" = Part], Body) ->
+do('PUT', [_, _, Name | [~"ports"] = Part], Body) ->
     maybe
-        {ok, Json} ?= object(Body),
+        {ok, Json} ?= object(Body, none),
         {ok, Ports} ?= ports(maps:to_list(Json), #{}),
         {ok, Done} ?= service_discovery:set_ports(Name, Ports),
-        show(status(Done), Name, [Part])
+        show(status(Done), Name, Part)
     end;
 do('PUT', [_, _, Name | [~"endpoints", Endpoint] = Part], Body) ->
     maybe
-        {ok, Json} ?= object(Body),
+        {ok, Json} ?= object(Body, none),
         ok ?= members(Json, [~"ip"], []),
-        {ok, IP} ?= ip(Endpoint, Json),
+        {ok, IP} ?= ip(map_get(~"ip", Json)),
         {ok, Done} ?= service_discovery:register(Name, Endpoint, IP),
         show(status(Done), Name, Part)
     end;
@@ -83,74 +78,62 @@ do('DELETE', [_, _, Name], _) ->
 do('DELETE', [_, _, Name, _, Endpoint], _) ->
     service_discovery:unregister(Name, Endpoint).
 
+answer({Status, Json}) when is_integer(Status) -> {Status, [], Json};
 answer({ok, deleted}) -> {204, [], none};
-answer({error, Reason}) -> error_answer(error_status(Reason), error_text(Reason));
-answer({Status, Json}) -> {Status, [], Json}.
-
-error_answer(Status, Text) ->
-    {Status, [], #{error => unicode:characters_to_binary(Text)}}.
+answer({error, Reason}) -> {error_status(Reason), [], error_json(error_text(Reason))}.
 
 status(created) -> 201;
 status(_) -> 200.
 
+error_status(unknown_path) -> 404;
 error_status(unknown_service) -> 404;
 error_status(unknown_endpoint) -> 404;
 error_status(too_many_endpoints) -> 409;
 error_status(no_body) -> 411;
 error_status(_) -> 400.
 
-error_text(no_body) -> ~"this needs a JSON object as body, and a Content-Length";
-error_text(not_json) -> ~"the body is not JSON";
-error_text(not_an_object) -> ~"the body is not a JSON object";
-error_text({not_an_object, Name}) -> [Name, ~" is not a JSON object"];
-error_text({missing, Member}) -> [~"member ", Member, ~" is missing"];
-error_text({unknown, Member}) -> [~"unknown member ", Member];
-error_text(Reason) -> service_discovery:format_error(Reason).
+error_json(Text) -> #{~"error" => iolist_to_binary(Text)}.
 
-%% Bytes of the path that are no UTF-8 must not end up in JSON.
-printable(Path) ->
-    case unicode:characters_to_binary(Path) of
-        Path -> Path;
-        _ -> ~"that path"
-    end.
+error_text(unknown_path) -> "nothing here; /services is";
+error_text(no_body) -> "this needs a JSON object as its body, and a Content-Length";
+error_text(not_json) -> "the body is not JSON";
+error_text(not_an_object) -> "the body is not a JSON object";
+error_text({not_an_object, Name}) -> [Name, " is not a JSON object"];
+error_text({missing, Member}) -> ["member ", Member, " is missing"];
+error_text({unknown, Member}) -> ["unknown member ", Member];
+error_text(Reason) -> service_discovery:format_error(Reason).
 
 %% From terms to JSON
 
 show(Status, Name, Part) ->
     maybe
-        {ok, Service} ?= service_discovery:lookup(Name),
-        show_part(Status, Service#{name => Name}, Part)
+        {ok, #{ports := Ports, endpoints := Endpoints}} ?= service_discovery:lookup(Name),
+        show(Status, Part, Name, maps:map(fun port_json/2, Ports), maps:map(fun endpoint_json/2, Endpoints))
     end.
 
-show_part(Status, #{name := Name, ports := Ports, endpoints := Endpoints}, []) ->
-    {200, PortsJson} = {200, Ports},
-    {Status, #{name => Name, ports => PortsJson, endpoints => maps:map(fun endpoint/2, Endpoints)}};
-show_part(Status, #{ports := Ports}, [~"ports"]) ->
+show(Status, [], Name, Ports, Endpoints) ->
+    {Status, #{~"name" => Name, ~"ports" => Ports, ~"endpoints" => Endpoints}};
+show(Status, [~"ports"], _Name, Ports, _Endpoints) ->
     {Status, Ports};
-show_part(Status, #{endpoints := Endpoints}, [~"endpoints"]) ->
-    {Status, maps:map(fun endpoint/2, Endpoints)};
-show_part(Status, #{endpoints := Endpoints}, [~"endpoints", Name]) ->
+show(Status, [~"endpoints"], _Name, _Ports, Endpoints) ->
+    {Status, Endpoints};
+show(Status, [~"endpoints", Endpoint], _Name, _Ports, Endpoints) ->
     case Endpoints of
-        #{Name := IP} -> {Status, endpoint(Name, IP)};
+        #{Endpoint := Json} -> {Status, Json};
         #{} -> {error, unknown_endpoint}
     end.
 
-endpoint(_Name, IP) ->
-    #{ip => list_to_binary(inet:ntoa(IP))}.
+port_json(_Name, #{port := Port, protocol := Protocol}) ->
+    #{~"port" => Port, ~"protocol" => atom_to_binary(Protocol)}.
+
+endpoint_json(_Name, IP) ->
+    #{~"ip" => list_to_binary(inet:ntoa(IP))}.
 
 %% From JSON to terms; service_discovery checks the values
 
-empty(none) -> ok;
-empty(<<>>) -> ok;
-empty(Body) ->
-    maybe
-        {ok, Json} ?= object(Body),
-        members(Json, [], [])
-    end.
-
-object(none) ->
-    {error, no_body};
-object(Body) ->
+object(none, none) -> {error, no_body};
+object(Empty, Default) when Default =/= none, (Empty =:= none orelse Empty =:= <<>>) -> {ok, Default};
+object(Body, _Default) ->
     try json:decode(Body) of
         #{} = Json -> {ok, Json};
         _ -> {error, not_an_object}
@@ -180,14 +163,11 @@ protocol(~"tcp") -> tcp;
 protocol(~"udp") -> udp;
 protocol(Other) -> Other.
 
-ip(Endpoint, #{~"ip" := Text}) ->
-    %% a zone, as in fe80::1%eth0, would be dropped without a word
-    case is_binary(Text) andalso inet:parse_strict_address(binary_to_list(Text)) of
-        {ok, IP} ->
-            case binary:match(Text, ~"%") of
-                nomatch -> {ok, IP};
-                _ -> {error, {bad_ip, Endpoint, Text}}
-            end;
-        _ ->
-            {error, {bad_ip, Endpoint, Text}}
-    end.
+ip(Text) when is_binary(Text) ->
+    %% the parser would drop a zone, as in fe80::1%eth0, without a word
+    case binary:match(Text, ~"%") =:= nomatch andalso inet:parse_strict_address(binary_to_list(Text)) of
+        {ok, IP} -> {ok, IP};
+        _ -> {error, bad_ip}
+    end;
+ip(_) ->
+    {error, bad_ip}.

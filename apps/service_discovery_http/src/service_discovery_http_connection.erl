@@ -35,47 +35,43 @@ answer(Method, Path, Body) ->
         service_discovery_http_api:handle(Method, Path, Body)
     catch
         Class:Reason:Stack ->
-            ?LOG_ERROR("~s ~ts failed: ~tp", [Method, Path, {Class, Reason, Stack}]),
+            ?LOG_ERROR("~s ~tp failed: ~tp", [Method, Path, {Class, Reason, Stack}]),
             {500, [], #{error => ~"internal error"}}
     end.
 
-%% Reading
+%% Reading: each step gives {ok, Value}, {refuse, Status, Reason} or {error, Reason}.
 
 read_request(Socket) ->
     ok = inet:setopts(Socket, [{packet, http_bin}]),
     case gen_tcp:recv(Socket, 0, ?IDLE_MS) of
-        {ok, {http_request, Method, Uri, Version}} when Version >= {1, 0}, Version < {2, 0} ->
+        {ok, {http_request, Method, Target, Version}} when Version >= {1, 0}, Version < {2, 0} ->
             Deadline = now_ms() + ?REQUEST_MS,
             maybe
-                {ok, Path} ?= path(Uri),
+                {ok, Path} ?= path(Target),
                 {ok, Headers} ?= read_headers(Socket, Deadline, []),
                 {ok, Length} ?= body_length(Headers),
                 ok ?= continue(Socket, Length, Headers),
                 {ok, Body} ?= read_body(Socket, Length, Deadline),
-                {ok, #{method => Method, path => Path, body => Body, keep_alive => keep_alive(Version, Headers)}}
+                {ok, #{method => Method, path => Path, body => Body,
+                       keep_alive => Version >= {1, 1} andalso not says('Connection', "close", Headers)}}
             end;
-        {ok, {http_request, _, _, _}} ->
-            {refuse, 505, ~"speak HTTP/1.0 or HTTP/1.1"};
-        {ok, {http_error, Line}} when Line =:= ~"\r\n"; Line =:= ~"\n" ->
-            read_request(Socket);       % RFC 9112, 2.2: an empty line before a request is no harm
-        {ok, _} ->
-            {refuse, 400, ~"not an HTTP request"};
-        {error, emsgsize} ->
-            {refuse, 414, ~"the request line is longer than 8192 bytes"};
-        {error, _} = Error ->
-            Error
+        {ok, {http_request, _, _, _}} -> {refuse, 505, ~"speak HTTP/1.0 or HTTP/1.1"};
+        {ok, {http_error, ~"\r\n"}} -> read_request(Socket);    % an empty line before a request: RFC 9112, 2.2
+        {ok, _} -> {refuse, 400, ~"not an HTTP request"};
+        {error, emsgsize} -> {refuse, 414, ~"the request line is longer than 8192 bytes"};
+        {error, _} = Error -> Error
     end.
 
 path({abs_path, Path}) -> {ok, hd(binary:split(Path, ~"?"))};
-path({absoluteURI, _Scheme, _Host, _Port, Path}) -> {ok, hd(binary:split(Path, ~"?"))};
-path(_) -> {refuse, 400, ~"the request's target is not a path"}.
+path({absoluteURI, _Scheme, _Host, _Port, Path}) -> path({abs_path, Path});
+path(_) -> {refuse, 400, ~"the target of the request is not a path"}.
 
 read_headers(_Socket, _Deadline, Headers) when length(Headers) > ?MAX_HEADERS ->
     {refuse, 431, ~"more than 100 headers"};
 read_headers(Socket, Deadline, Headers) ->
     case gen_tcp:recv(Socket, 0, left(Deadline)) of
-        {ok, {http_header, _, _, Name, Value}} ->
-            read_headers(Socket, Deadline, [{string:lowercase(Name), string:lowercase(Value)} | Headers]);
+        %% the parser gives well-known names as atoms and the others as binaries, in one case: 'Connection', ~"Expect"
+        {ok, {http_header, _, Name, _, Value}} -> read_headers(Socket, Deadline, [{Name, Value} | Headers]);
         {ok, http_eoh} -> {ok, Headers};
         {ok, _} -> {refuse, 400, ~"a header is not one"};
         {error, emsgsize} -> {refuse, 431, ~"a header is longer than 8192 bytes"};
@@ -83,33 +79,35 @@ read_headers(Socket, Deadline, Headers) ->
         {error, _} = Error -> Error
     end.
 
-%% none is not 0: a request that needs a body then gets a 411.
+says(Name, Pattern, Headers) ->
+    lists:any(fun({N, Value}) -> N =:= Name andalso matches(Value, "\\b" ++ Pattern ++ "\\b") end, Headers).
+
+matches(Value, Pattern) ->
+    re:run(Value, Pattern, [caseless, {capture, none}]) =:= match.
+
+%% none, where the request gives no length, is not 0: what needs a body can then answer 411.
 body_length(Headers) ->
-    Lengths = lists:usort([Value || {~"content-length", Value} <- Headers]),
-    case {Lengths, lists:keymember(~"transfer-encoding", 1, Headers)} of
-        {_, true} -> {refuse, 411, ~"send the body with a Content-Length; encoded transfers are not read"};
-        {[], false} -> {ok, none};
-        {[Value], false} -> body_length_value(Value);
-        {_, false} -> {refuse, 400, ~"more than one Content-Length"}
+    Encoded = lists:keymember('Transfer-Encoding', 1, Headers),
+    case lists:usort([Value || {'Content-Length', Value} <- Headers]) of
+        _ when Encoded -> {refuse, 411, ~"send a Content-Length; encoded transfers are not read"};
+        [] -> {ok, none};
+        [Value] -> body_length(matches(Value, "\\A[0-9]{1,18}\\z"), Value);
+        _ -> {refuse, 400, ~"more than one Content-Length"}
     end.
 
-body_length_value(Value) ->
-    case re:run(Value, "\\A[0-9]{1,18}\\z", [{capture, none}]) of
-        nomatch -> {refuse, 400, ~"Content-Length is not a number of bytes"};
-        match ->
-            case binary_to_integer(Value) of
-                Length when Length =< ?MAX_BODY -> {ok, Length};
-                _ -> {refuse, 413, ~"the body is larger than 65536 bytes"}
-            end
+body_length(false, _Value) ->
+    {refuse, 400, ~"Content-Length is not a number of bytes"};
+body_length(true, Value) ->
+    case binary_to_integer(Value) of
+        Length when Length =< ?MAX_BODY -> {ok, Length};
+        _ -> {refuse, 413, ~"the body is larger than 65536 bytes"}
     end.
 
-continue(Socket, Length, Headers) when is_integer(Length), Length > 0 ->
-    case lists:keyfind(~"expect", 1, Headers) of
-        {_, ~"100-continue"} -> gen_tcp:send(Socket, ~"HTTP/1.1 100 Continue\r\n\r\n");
-        _ -> ok
-    end;
-continue(_Socket, _Length, _Headers) ->
-    ok.
+continue(Socket, Length, Headers) ->
+    case is_integer(Length) andalso says(~"Expect", "100-continue", Headers) of
+        true -> gen_tcp:send(Socket, ~"HTTP/1.1 100 Continue\r\n\r\n");
+        false -> ok
+    end.
 
 read_body(_Socket, none, _Deadline) -> {ok, none};
 read_body(_Socket, 0, _Deadline) -> {ok, <<>>};
@@ -118,13 +116,6 @@ read_body(Socket, Length, Deadline) ->
     case gen_tcp:recv(Socket, Length, left(Deadline)) of
         {error, timeout} -> {refuse, 408, ~"the body did not arrive within 10 s"};
         Result -> Result
-    end.
-
-keep_alive(Version, Headers) ->
-    case lists:keyfind(~"connection", 1, Headers) of
-        {_, ~"close"} -> false;
-        {_, ~"keep-alive"} -> true;
-        _ -> Version >= {1, 1}
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).
