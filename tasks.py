@@ -101,14 +101,6 @@ class Settings:
     nofile: int = setting(16384, "open files allowed in `run`: without a limit the BEAM takes gigabytes at start")
 
 
-@dataclass(frozen=True)
-class Sourced:
-    """Settings, and for each name where its value came from."""
-
-    settings: Settings
-    sources: Mapping[str, str]
-
-
 FIELDS = {f.name: f for f in dataclasses.fields(Settings)}
 
 
@@ -140,15 +132,15 @@ def check(name: str, value: Any, where: str) -> Any:
     raise failure(f"`{name}` is {value!r}, and should be {form} ({where})", hint)
 
 
-def resolve(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> Sourced:
-    """Settings from what Invoke read of the files, and the environment over it. lines: setting -> file:line."""
+def resolve(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """Settings from what Invoke read of the files, and the environment over it; and where each came from. lines: setting -> file:line."""
     given = [(name, value, lines.get(name, "Invoke's configuration")) for name, value in configured.items()]
     for name, text in environment.items():
         with contextlib.suppress(yaml.YAMLError):
             text = text if name in FIELDS and FIELDS[name].type == "str" else yaml.safe_load(text)
         given.append((name, text, f"INVOKE_{KEY.upper()}_{name.upper()}"))
     checked = {name: (check(name, value, where), where) for name, value, where in given if value is not None or name not in FIELDS}
-    return Sourced(Settings(**{n: v for n, (v, _) in checked.items()}), {n: where for n, (_, where) in checked.items()})
+    return Settings(**{n: v for n, (v, _) in checked.items()}), {n: where for n, (_, where) in checked.items()}
 
 
 def yaml_lines(file: Path) -> dict[str, str]:
@@ -585,15 +577,11 @@ class Project:
     """All that is read of the files, the settings and git, once, before anything is planned."""
 
     root: Path
-    sourced: Sourced
+    settings: Settings
+    sources: Mapping[str, str]
     release: Release
-    tree: Tree
     scripted: bool
-    branch: str
-
-    @property
-    def settings(self) -> Settings:
-        return self.sourced.settings
+    tree: Tree
 
     @property
     def image(self) -> str:
@@ -838,11 +826,11 @@ def client(*call: str) -> Any:
     return DockerClient(client_call=list(call) or ["docker"])
 
 
-def docker(*args: str, code: int = 1) -> str:
+def docker(*args: str) -> str:
     """The output of a docker command that python-on-whales has no call for, or parses too strictly."""
     done = subprocess.run([*map(str, client().docker_cmd), *args], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise explain(done.stderr, f"docker {args[0]} ended with {done.returncode}", code)
+        raise explain(done.stderr, f"docker {args[0]}")
     return done.stdout
 
 
@@ -930,59 +918,47 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
         os.close(real)
 
 
-# What docker and registries say, and what it means.
+# What docker, buildx and registries say (in their last error), what it means, and what to do.
 REASONS = [
+    ("401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
+    ("denied|insufficient_scope|403 forbidden", "{host} refused the push", "docker login {host}, as a user who may write there"),
+    ("405 method|unsupported|read-only", "{host} does not take pushes (is it read-only?)", "--registry names another one"),
     (
-        r"401 Unauthorized|authentication required|no basic auth credentials|incorrect username|unauthorized:",
-        "the registry refused the login",
-        "docker login {host}",
-    ),
-    (
-        r"denied:|insufficient_scope|403 Forbidden|access denied|access to the resource is denied",
-        "the registry refused the push",
-        "docker login {host}, as a user who may write there",
-    ),
-    (
-        r"405 Method Not Allowed|UNSUPPORTED|read-only",
-        "the registry does not take pushes (it is read-only)",
-        "push to another one: --registry",
-    ),
-    (
-        r"connection refused|no such host|i/o timeout|network is unreachable|TLS handshake|server gave HTTP response to HTTPS",
+        "connection refused|no such host|i/o timeout|unreachable|tls|http response to https",
         "{host} can't be reached",
-        "is the name right, and the network up?",
+        "is it the right name?",
     ),
     (
-        r"is already in use by container",
-        "a container of that name exists",
-        "invoke ps shows it; invoke stop ends it; --name gives another name",
+        "already in use by container",
+        "there is a container of that name",
+        "invoke ps shows it, invoke stop ends it, --name gives another name",
     ),
-    (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
-    (r"cannot connect to the docker daemon", "no Docker engine answers", "start it, or set DOCKER_HOST"),
-    (r"input device is not a TTY", "this needs a terminal", ""),
+    ("port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
-def explain(log: str, otherwise: str, code: int = 1) -> Exit:
-    """The error for what docker wrote: the Dockerfile's own words first, then what is known, then the last line."""
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", log)
-    own = re.findall(r"^(?:#\d+ )?[\d.]+ (error|hint): (.*?)\s*$", text, re.MULTILINE)
+def explain(log: str, command: str) -> Exit:
+    """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line."""
+    text = ANSI.sub("", log).replace("\r", "")
+    own = re.findall(r"^(?:#\d+ )?[\d.]+ ((?:error|hint): .*?)\s*$", text, re.MULTILINE)
     if own:
-        lines = list(dict.fromkeys(f"{kind}: {words}" for kind, words in own))
-        return Exit("\n".join(lines), code=code)
-    failed = "\n".join(re.findall(r"^.*(?:ERROR|[Ee]rror|denied|docker:).*$", text, re.MULTILINE)) or text
-    host = re.search(r"https?://([^/\s\"]+)|(?:push|to) (?:to )?([\w.-]+(?::\d+)?)/", failed)
-    named = next((h for h in host.groups() if h), "the registry") if host else "the registry"
+        return Exit("\n".join(dict.fromkeys(own)), code=1)
+    last = ([x for x in text.splitlines() if x.startswith("ERROR: ")] or text.strip().splitlines() or ["it says nothing"])[-1]
+    step = re.search(r'process "/bin/sh -c (.*)" did not complete successfully: exit code: (\d+)', last)
+    if step:
+        return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {step[1][:200]}", "its output is above", 1)
+    reason = last if "ERROR" in last else text
+    host = re.search(r"https?://([^/\s\"]+)", reason)
     for pattern, what, hint in REASONS:
-        if re.search(pattern, failed, re.IGNORECASE):
-            return failure(what.format(host=named), hint.format(host=named), code)
-    last = (failed.strip().splitlines() or [""])[-1]
-    return failure(otherwise + (f": {re.sub(r'^ERROR: ', '', last)}" if last else ""), code=code)
+        if re.search(pattern, reason, re.IGNORECASE):
+            return failure(what.format(host=host[1] if host else "the registry"), hint.format(host=host[1] if host else "REGISTRY"), 1)
+    return failure(f"{command}: {re.sub(r'^(ERROR|docker|Error response from daemon): ', '', last)}", code=1)
 
 
 def run_steps(log: str) -> int:
     """How many RUN steps BuildKit really ran, from either form of its progress."""
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", log)
+    text = ANSI.sub("", log)
     plain = set(re.findall(r"^#(\d+) \[[^\]]+\] RUN ", text, re.MULTILINE)) - set(re.findall(r"^#(\d+) CACHED", text, re.MULTILINE))
     drawn = set(re.findall(r"=> (\[[^\]]+\] RUN )", text)) - set(re.findall(r"=> CACHED (\[[^\]]+\] RUN )", text))
     return len(plain) + len(drawn)
@@ -999,17 +975,8 @@ def command_of(plan: Build, **more: Any) -> list[str]:
     raise AssertionError("false succeeded")
 
 
-@dataclass(frozen=True)
-class Built:
-    """A build that went well: the image's digest as BuildKit says it, seconds, and RUN steps that were not cached."""
-
-    digest: str
-    seconds: float
-    steps: int
-
-
-def build_image(plan: Build, flags: Common) -> Optional[Built]:
-    """Write the contexts and run the build, or with --dry-run print it (and return None)."""
+def build_image(plan: Build, flags: Common) -> bool:
+    """Write the contexts, run the build and say what it did; with --dry-run print the command, and give False."""
     project = plan.project
     dockerfile = project.root / project.settings.dockerfile
     if not dockerfile.is_file():
@@ -1026,20 +993,22 @@ def build_image(plan: Build, flags: Common) -> Optional[Built]:
         more = {"output": {**plan.output, "store": "false"}}
     if flags.dry_run:
         print(shlex.join(command_of(plan, **more)))
-        return None
+        return False
     from python_on_whales.exceptions import DockerException
 
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        metadata = Path(folder, "metadata.json")
-        log: list[bytes] = []
-        try:
-            with watched(flags.quiet) as log:
-                client().buildx.build(**{**plan.options(), **more, "metadata_file": metadata})
-        except DockerException as error:
-            raise explain(b"".join(log).decode(errors="replace"), f"docker buildx build ended with {error.return_code}") from None
-        digest = json.loads(metadata.read_text() or "{}").get("containerimage.digest", "") if metadata.exists() else ""
-    return Built(digest, time.monotonic() - began, run_steps(b"".join(log).decode(errors="replace")))
+    log: list[bytes] = []
+    try:
+        with watched(flags.quiet) as log:
+            client().buildx.build(**{**plan.options(), **more})
+    except DockerException:
+        text = b"".join(log).decode(errors="replace")
+        say("".join(re.findall(r"^------\n.*?^------\n", ANSI.sub("", text), re.MULTILINE | re.DOTALL)), not flags.quiet)
+        raise explain(text, "docker buildx build") from None
+    seconds, steps = time.monotonic() - began, run_steps(b"".join(log).decode(errors="replace"))
+    ran = f"built in {seconds:.1f} s: {steps} RUN step{'s' if steps != 1 else ''}, the rest was cached"
+    say(ran if steps else f"up to date in {seconds:.1f} s", flags.quiet)
+    return True
 
 
 def foreground(command: Sequence[str], stop: str = "") -> int:
@@ -1132,69 +1101,56 @@ def command(
 
 def project_of(c: Context, flags: Common) -> Project:
     """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down."""
-    root = next(
-        (d for start in (Path(__file__).parent, Path.cwd()) for d in (start, *start.parents) if (d / "rebar.config").is_file()), None
-    )
+    folders = [f for start in (Path(__file__).parent, Path.cwd()) for f in (start, *start.parents)]
+    root = next((f for f in folders if (f / "rebar.config").is_file()), None)
     if not root:
-        raise failure(
-            f"there is no rebar.config in {Path(__file__).parent}, nor above it", "tasks.py belongs beside the project's rebar.config"
-        )
+        raise failure(f"there is no rebar.config in {Path(__file__).parent}, nor above it", "tasks.py belongs beside it")
     configured = c.config.get(KEY) or {}
     if not hasattr(configured, "items"):
         raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
     files = [root / name for name in ("invoke.yaml", "invoke.yml") if (root / name).is_file()]
     plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
-    sourced = resolve(plain, ENVIRONMENT, yaml_lines(files[0]) if files else {})
+    settings, sources = resolve(plain, ENVIRONMENT, yaml_lines(files[0]) if files else {})
     given = {n: getattr(flags, n) for n in ("registry", "release") if getattr(flags, n, "")}
-    settings = dataclasses.replace(sourced.settings, **given)
-    sources = {**sourced.sources, **{n: f"--{n}" for n in given}}
+    settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
     scripted = (root / "rebar.config.script").is_file()
     try:
         rebar = rebar_facts((root / "rebar.config").read_text(encoding="utf-8", errors="replace"), settings.profile, scripted)
     except TermError as error:
         raise failure(
-            f"rebar.config:{error.line} can't be read: {error}", "rebar3 would say the same: each term ends with a full stop"
+            f"rebar.config:{error.line} can't be read: {error}", "rebar3 reads it the same way: terms, each with a full stop"
         ) from None
     release = choose_release(rebar, settings.release, settings.profile)
     if settings.version:
         release = dataclasses.replace(release, version=read_terms(settings.version.strip().rstrip(".") + ".")[0])
-    tree = look_at(root)
-    return Project(root, Sourced(settings, sources), release, tree, scripted, current_branch(tree, {}))
+    return Project(root, settings, sources, release, scripted, look_at(root))
 
 
 def announce(project: Project, what: str, flags: Common) -> None:
-    say(f"{project.release.name} {project.tree.commit[:8]} ({project.branch or 'no branch'}): {what}", flags.quiet or flags.dry_run)
-
-
-def report(built: Built, flags: Common) -> None:
-    steps = f"{built.steps} step{'s' if built.steps != 1 else ''} run, the rest from the cache"
-    say(f"up to date in {built.seconds:.1f} s" if not built.steps else f"built in {built.seconds:.1f} s: {steps}", flags.quiet)
+    say(f"{project.release.name} {project.tree.commit[:8]} ({project.tree.branch or 'no branch'}): {what}", flags.quiet or flags.dry_run)
 
 
 @command(ReleaseFlags, name="build", aliases=["release"])
 def build(c: Context, flags: ReleaseFlags) -> None:
     """Build the release's image"""
     project = project_of(c, flags)
+    what = f"release {project.release.name} as {project.settings.profile}"
     if flags.tarball:
-        plan = plan_build(project, flags, "tarball", [], {"type": "local", "dest": flags.tarball})
-        announce(project, f"building release {project.release.name} as {project.settings.profile} into {flags.tarball}", flags)
-        if built := build_image(plan, flags):
-            report(built, flags)
-            print(*sorted(str(f) for f in Path(flags.tarball).glob(f"{project.release.name}-*.tar.gz")), sep="\n")
+        # By way of a folder of our own, so that it is known which file is the new one.
+        folder = Path(flags.tarball) if flags.dry_run else project.context_folder / "tarball"
+        shutil.rmtree(project.context_folder / "tarball", ignore_errors=True)
+        announce(project, f"packing {what}", flags)
+        if build_image(plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}), flags):
+            Path(flags.tarball).mkdir(parents=True, exist_ok=True)
+            print(*(shutil.move(file, Path(flags.tarball, file.name)) for file in folder.iterdir()), sep="\n")
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
-    plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.branch), output)
-    announce(project, f"building {plan.tags[-1]}, release {project.release.name} as {project.settings.profile}", flags)
-    if built := build_image(plan, flags):
-        report(built, flags)
-        if flags.load:
-            say(
-                "next: invoke run, invoke console, invoke push --branch"
-                if flags.target == "runner"
-                else f"next: invoke shell --image {plan.tags[0]}",
-                flags.quiet,
-            )
-            print(plan.tags[0])
+    plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output)
+    announce(project, f"building {plan.tags[-1]}, {what}", flags)
+    if build_image(plan, flags) and flags.load:
+        runs = flags.target == "runner"
+        say(f"next: {'invoke run, invoke console, invoke push --branch' if runs else f'invoke shell --image {plan.tags[0]}'}", flags.quiet)
+        print(plan.tags[0])
 
 
 def remainder() -> list[str]:
@@ -1204,7 +1160,7 @@ def remainder() -> list[str]:
 
 def find_image(project: Project, tag: str) -> tuple[str, dict[str, Any]]:
     """The reference of the branch's image (or a given tag's) and its configuration; says when it is behind the commit."""
-    tag = tag or (branch_tag(project.branch) if project.branch else project.commit_tag)
+    tag = tag or (branch_tag(project.tree.branch) if project.tree.branch else project.commit_tag)
     reference = f"{project.repository}:{tag}"
     try:
         config: dict[str, Any] = json.loads(docker("image", "inspect", "--format={{json .Config}}", reference))
@@ -1233,7 +1189,7 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
     project = project_of(c, flags)
     require_docker()
     reference, image_config = find_image(project, flags.tag)
-    name = flags.name or f"{project.release.name}-{branch_tag(project.branch) if project.branch else project.tree.commit[:12]}"
+    name = flags.name or f"{project.release.name}-{branch_tag(project.tree.branch) if project.tree.branch else project.tree.commit[:12]}"
     for gone in containers_of(project, everything=True):
         if gone["Names"] == name and gone["State"] in ("exited", "dead", "created"):
             act(flags, "rm", gone["ID"])
@@ -1398,9 +1354,8 @@ def push(c: Context, flags: PushFlags) -> None:
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, branch), PUSHED)
     announce(project, f"pushing {project.repository}", flags)
     there = set() if flags.dry_run else local_tags(project)
-    if built := build_image(plan, flags):
-        report(built, flags)
-        digest = check_pushed(plan, built.digest)
+    if build_image(plan, flags):
+        digest = pushed_digest(plan)
         if extra := sorted(set(plan.tags) & local_tags(project) - there):
             docker("image", "rm", *extra)
         say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
@@ -1412,7 +1367,7 @@ def local_tags(project: Project) -> set[str]:
     return set(docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", project.repository).split())
 
 
-def check_pushed(plan: Build, digest: str) -> str:
+def pushed_digest(plan: Build) -> str:
     """The digest that every tag points to in the registry, asked of the registry itself."""
     found = {
         tag: docker("buildx", "imagetools", "inspect", "--format={{json .Manifest.Digest}}", tag).strip().strip('"') for tag in plan.tags
@@ -1435,8 +1390,7 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
     plan = dataclasses.replace(draft, tags=(f"{project.repository}:deps-{key}",))
     announce(project, f"building the dependencies, {plan.tags[0]}", flags)
-    if built := build_image(plan, flags):
-        report(built, flags)
+    if build_image(plan, flags):
         print(plan.tags[0])
 
 
@@ -1444,7 +1398,7 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
 def config(c: Context, flags: Common) -> None:
     """Show each setting's value and where it came from"""
     project = project_of(c, flags)
-    settings, sources = project.settings, project.sourced.sources
+    settings, sources = project.settings, project.sources
     where = f"rebar.config:{project.release.line}" if project.release.line else "default"
     rows = []
     for name in FIELDS:
