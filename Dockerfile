@@ -10,7 +10,7 @@
 # Longer scripts are files (COPY <<) and not in a RUN, which would print all of its text when it fails.
 
 # Both must be of one Debian or Ubuntu release; the build says so if they are not.
-ARG BUILD_BASE=erlang:27
+ARG BUILD_BASE=erlang:27.3.4.15
 ARG RUN_BASE=debian:bookworm-slim
 
 # What the version reads of the history. Filled by --build-context git=DIR, empty without it.

@@ -24,6 +24,7 @@ OTP's `inet_dns` encodes and decodes. Its header file with the records is in no 
 -define(NXDOMAIN, 3).
 -define(NOTIMP, 4).
 -define(REFUSED, 5).
+-define(BADVERS, 16).                   % its upper bits stand in the OPT record
 
 -define(TTL, 5).                        % seconds; also for names that are not there
 -define(UDP_SIZE, 1232).                % bytes that pass everywhere unfragmented (DNS flag day 2020)
@@ -65,7 +66,11 @@ parse(Packet) ->
 
 answer(#{question := Question, edns := Edns} = Query, Transport, Zone) ->
     [Domain, Type, Class] = inet_dns:dns_query(Question, [domain, type, class]),
-    {RCode, Answer, Authority, Additional} = find(labels(Domain), Domain, Type, Class, Zone),
+    {RCode, Answer, Authority, Additional} =
+        case [Opt || Opt <- Edns, inet_dns:rr(Opt, version) > 0] of
+            [] -> find(labels(Domain), Domain, Type, Class, Zone);
+            [_] -> {?BADVERS, [], [], []}
+        end,
     Encode = fun(Truncated, Sections) -> encode(Query, RCode, Truncated, Sections) end,
     fit(max_size(Transport, Edns),
         [fun() -> Encode(false, {Answer, Authority, Additional}) end,
@@ -86,12 +91,12 @@ max_size(udp, []) -> 512;
 max_size(udp, [Opt | _]) -> min(?UDP_SIZE, max(512, inet_dns:rr(Opt, udp_payload_size))).
 
 encode(#{header := Header, question := Question, edns := Edns}, RCode, Truncated, {Answer, Authority, Additional}) ->
-    Opt = [inet_dns:make_rr([{type, opt}, {udp_payload_size, ?UDP_SIZE}]) || Edns =/= []],
+    Opt = [inet_dns:make_rr([{type, opt}, {udp_payload_size, ?UDP_SIZE}, {ext_rcode, RCode bsr 4}]) || Edns =/= []],
     inet_dns:encode(
       inet_dns:make_msg(
         [{header, inet_dns:make_header([{id, inet_dns:header(Header, id)}, {qr, true}, {opcode, 'query'},
-                                        {aa, RCode =/= ?REFUSED}, {tc, Truncated},
-                                        {rd, inet_dns:header(Header, rd)}, {rcode, RCode}])},
+                                        {aa, RCode =:= 0 orelse RCode =:= ?NXDOMAIN}, {tc, Truncated},
+                                        {rd, inet_dns:header(Header, rd)}, {rcode, RCode band 15}])},
          {qdlist, [Question]}, {anlist, Answer}, {nslist, Authority}, {arlist, Additional ++ Opt}])).
 
 %% inet_dns gives a name as a string with the case it came in, and a dot inside a label as \. which no name here has.
@@ -140,17 +145,13 @@ service_records([Endpoint, _Service], #{endpoints := Endpoints}, _Zone) ->
         #{Endpoint := IP} -> {[address(IP)], []};
         #{} -> nothing
     end;
-service_records([<<$_, Port/binary>>, <<$_, Protocol/binary>>, Service], #{ports := Ports, endpoints := Endpoints}, Zone) ->
+service_records([<<$_, Port/binary>>, <<$_, Protocol/binary>>, Service],
+                #{ports := Ports, endpoints := Endpoints}, Zone) ->
     case Ports of
-        #{Port := #{port := Number, protocol := P}} ->
-            case atom_to_binary(P) of
-                Protocol ->
-                    Targets = [{name([Endpoint, Service | Zone]), IP} || Endpoint := IP <- Endpoints],
-                    {[{srv, {0, 0, Number, Target}} || {Target, _} <- Targets],
-                     [rr(Target, T, Data) || {Target, IP} <- Targets, {T, Data} <- [address(IP)]]};
-                _ ->
-                    nothing
-            end;
+        #{Port := #{port := Number, protocol := P}} when P =:= tcp, Protocol =:= ~"tcp"; P =:= udp, Protocol =:= ~"udp" ->
+            Targets = [{name([Endpoint, Service | Zone]), address(IP)} || Endpoint := IP <- Endpoints],
+            {[{srv, {0, 0, Number, Target}} || {Target, _} <- Targets],
+             [rr(Target, Type, Data) || {Target, {Type, Data}} <- Targets]};
         #{} ->
             nothing
     end;
