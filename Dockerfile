@@ -20,22 +20,40 @@ FROM scratch AS git
 FROM scratch AS deps
 COPY rebar.config rebar.loc[k] rebar.config.scrip[t] /
 
-# Installs packages on either base.
+# Makes either base ready, the builder's or the runner's.
 FROM scratch AS scripts
-COPY --chmod=755 <<'SH' /install-packages
+COPY --chmod=755 <<'SH' /prepare
 #!/bin/sh
-# install-packages WHICH-BASE PACKAGE...
+# prepare builder|runner BASE PACKAGES
 set -eu
-if [ ! -e /etc/debian_version ]; then
-  echo "error: $1 is $(. /etc/os-release && echo "$PRETTY_NAME"), and has to be Debian or Ubuntu: Alpine's C library, say, is another one, and no release runs on both"
-  echo "hint: erlang:27 to build on and debian:bookworm-slim to run on fit together (\`build_base\` and \`run_base\` in invoke.yaml)"
+fail() {
+  echo "error: $1"
+  echo "hint: $2"
   exit 1
+}
+[ -e /etc/debian_version ] ||
+  fail "$2 is $(. /etc/os-release && echo "$PRETTY_NAME"), not Debian or Ubuntu: a release needs the C library it was built with" \
+    '`build_base: erlang:27` and `run_base: debian:bookworm-slim` in invoke.yaml fit together'
+packages=$3
+if [ "$1" = builder ]; then
+  command -v git >/dev/null || packages="$packages git"
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || packages="$packages ca-certificates"
+else
+  # crypto needs OpenSSL's library, which some slim images lack.
+  [ -n "$(find /usr/lib /lib -name 'libcrypto.so.*' 2>/dev/null)" ] || packages="$packages openssl"
 fi
-shift
-[ $# != 0 ] || exit 0
-rm -f /etc/apt/apt.conf.d/docker-clean
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+if [ -n "$packages" ]; then
+  rm -f /etc/apt/apt.conf.d/docker-clean
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq || fail 'apt-get update failed' 'its output is above: is the network of the build the right one? (`network` in invoke.yaml)'
+  apt-get install -qq -y --no-install-recommends $packages ||
+    fail "apt-get can't install: $packages" 'its output is above: are these the names in this release of Debian?'
+fi
+if [ "$1" = builder ]; then
+  command -v rebar3 >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
+  # Some hooks and overlays have _build written out.
+  ln -s "$REBAR_BASE_DIR" _build
+fi
 SH
 
 # The toolchain. Made anew when the base or the packages change.
@@ -47,19 +65,8 @@ ENV REBAR_BASE_DIR=/app/_build LANG=C.UTF-8
 WORKDIR /app/src
 RUN --mount=from=scripts,target=/scripts \
     --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
-    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt <<'SH'
-set -eu
-command -v git >/dev/null || BUILD_PACKAGES="$BUILD_PACKAGES git"
-[ -e /etc/ssl/certs/ca-certificates.crt ] || BUILD_PACKAGES="$BUILD_PACKAGES ca-certificates"
-/scripts/install-packages "$BUILD_BASE" $BUILD_PACKAGES
-if ! command -v rebar3 >/dev/null; then
-  echo "error: $BUILD_BASE has no rebar3"
-  echo 'hint: `build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
-  exit 1
-fi
-# Some hooks and overlays have _build written out.
-ln -s "$REBAR_BASE_DIR" _build
-SH
+    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
+    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES"
 
 # The dependencies, compiled. Made anew when what decides them changes, never for a change of the project's sources.
 FROM base AS builder
@@ -149,13 +156,8 @@ ARG RUN_BASE
 ARG RUNTIME_PACKAGES=""
 RUN --mount=from=scripts,target=/scripts \
     --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
-    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt <<'SH'
-set -eu
-# crypto needs OpenSSL's library, which some slim images lack.
-[ -n "$(find / -xdev -name 'libcrypto.so.*' 2>/dev/null)" ] || RUNTIME_PACKAGES="$RUNTIME_PACKAGES openssl"
-/scripts/install-packages "$RUN_BASE" $RUNTIME_PACKAGES
-SH
-
+    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
+    /scripts/prepare runner "$RUN_BASE" "$RUNTIME_PACKAGES"
 # TLS clients look here for the authorities they trust.
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 
@@ -164,7 +166,7 @@ FROM runner_base AS checked
 COPY --chmod=755 <<'SH' /usr/local/bin/check
 #!/bin/sh
 set -eu
-debian() { (. "$1" && echo "$ID ${VERSION_CODENAME:-$VERSION_ID}"); }
+debian() { (. "$1" && echo "$ID ${VERSION_CODENAME:-${VERSION_ID:-}}"); }
 built=$(debian /releaser/etc/os-release)
 here=$(debian /etc/os-release)
 if [ "$built" != "$here" ]; then
@@ -174,7 +176,7 @@ if [ "$built" != "$here" ]; then
 fi
 cd /opt/*
 elf=$(printf '\177ELF')
-find . -type f ! -name '*.beam' > /tmp/files
+LC_ALL=C grep -rlae "^$elf" --exclude='*.beam' . > /tmp/files || true
 while IFS= read -r file; do
   [ "$(head -c 4 "$file" | tr -d '\0')" = "$elf" ] || continue
   ldd "$file" 2>&1 | grep 'not found' | while IFS= read -r line; do
@@ -182,7 +184,11 @@ while IFS= read -r file; do
     echo "error: ${file#./} needs ${library:-${line#*: }}, which $RUN_BASE lacks"
     # The builder's dpkg knows which package has it.
     package=$(grep -l "/$library\$" /releaser/var/lib/dpkg/info/*.list 2>/dev/null | sed -n '1s/.*\///; 1s/\.list$//; 1s/:.*//p; 1p' | head -n 1)
-    [ -z "$library" ] || echo "hint: \`runtime_packages: [${package:-the package that has $library}]\` under \`beamdock:\` in invoke.yaml"
+    if [ -n "$package" ]; then
+      echo "hint: \`runtime_packages: [$package]\` under \`beamdock:\` in invoke.yaml"
+    else
+      echo "hint: add the Debian package that has it to \`runtime_packages\` in invoke.yaml, or the folder of the library to the file's RPATH"
+    fi
   done
 done < /tmp/files > /tmp/missing
 cat /tmp/missing

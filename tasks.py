@@ -1003,8 +1003,10 @@ def build_image(plan: Build, flags: Common) -> bool:
             client().buildx.build(**{**plan.options(), **more})
     except DockerException:
         text = b"".join(log).decode(errors="replace")
-        say("".join(re.findall(r"^------\n.*?^------\n", ANSI.sub("", text), re.MULTILINE | re.DOTALL)), not flags.quiet)
-        raise explain(text, "docker buildx build") from None
+        error = explain(text, "docker buildx build")
+        if flags.quiet and "output is above" in str(error.message):
+            say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", text), re.MULTILINE | re.DOTALL)))
+        raise error from None
     seconds, steps = time.monotonic() - began, run_steps(b"".join(log).decode(errors="replace"))
     ran = f"built in {seconds:.1f} s: {steps} RUN step{'s' if steps != 1 else ''}, the rest was cached"
     say(ran if steps else f"up to date in {seconds:.1f} s", flags.quiet)
@@ -1265,7 +1267,7 @@ class ShellFlags(ContainerFlags):
 
 @command(ShellFlags)
 def shell(c: Context, flags: ShellFlags) -> None:
-    """Open a shell in the running container, or with --image in an image"""
+    """Open a shell in the running container, or in an image"""
     words = remainder() or ["/bin/sh"]
     if flags.image:
         require_docker()
@@ -1335,7 +1337,7 @@ def diff(c: Context, flags: ContainerFlags) -> None:
 
 @command(PushFlags)
 def push(c: Context, flags: PushFlags) -> None:
-    """Build and push the commit's image, with --branch the branch's tag too"""
+    """Build and push the commit's image"""
     project = project_of(c, flags)
     if not project.settings.registry:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
@@ -1379,7 +1381,7 @@ def pushed_digest(plan: Build) -> str:
 
 @command(DepsFlags)
 def deps_image(c: Context, flags: DepsFlags) -> None:
-    """Build the image of the compiled dependencies, tagged by their checksum"""
+    """Build the dependencies alone, as IMAGE:deps-CHECKSUM"""
     project = project_of(c, flags)
     draft = plan_build(project, flags, "builder", [], PUSHED if flags.push else {"type": "image"})
     key = deps_key(draft, (project.root / project.settings.dockerfile).read_text())

@@ -18,7 +18,7 @@ port(App) ->
 zone(App) ->
     {ok, Zone} = application:get_env(App, zone),
     %% two labels of 63 are put before it, and a whole name has at most 255 bytes
-    case re:run(Zone, "\\A([a-z0-9_-]{1,63}\\.?)+\\z", [caseless, {capture, none}]) of
+    case re:run(Zone, "\\A[a-z0-9_-]{1,63}(\\.[a-z0-9_-]{1,63})*\\.?\\z", [caseless, {capture, none}]) of
         match when length(Zone) =< 100 ->
             {ok, binary:split(list_to_binary(string:lowercase(Zone)), ~".", [global, trim])};
         _ ->

@@ -25,9 +25,7 @@ start() ->
     {Socket, Port, Sup, Level}.
 
 stop({Socket, _Port, Sup, Level}) ->
-    Monitor = monitor(process, Sup),
-    exit(Sup, shutdown),
-    receive {'DOWN', Monitor, _, _, _} -> ok end,
+    _ = is_process_alive(Sup) andalso gen_server:stop(Sup),
     gen_tcp:close(Socket),
     logger:set_primary_config(level, Level).
 
@@ -69,13 +67,13 @@ a_crash_takes_one_connection({_, Port, _, _}) ->
 
 acceptor_restarts_on_the_same_port({_, Port, Sup, _}) ->
     {acceptor, Acceptor, _, _} = lists:keyfind(acceptor, 1, supervisor:which_children(Sup)),
+    Monitor = monitor(process, Acceptor),
     exit(Acceptor, kill),
+    receive {'DOWN', Monitor, _, _, _} -> ok end,
     ?assertEqual({ok, "hello\n"}, gen_tcp:recv(connect(Port), 0, 5000)).
 
 stops_at_once_with_open_connections({_, Port, Sup, _}) ->
     Client = connect(Port),
     {ok, "hello\n"} = gen_tcp:recv(Client, 0, 5000),
-    Monitor = monitor(process, Sup),
-    exit(Sup, shutdown),
-    receive {'DOWN', Monitor, _, _, Reason} -> ?assertEqual(shutdown, Reason) after 1000 -> ?assert(false) end,
+    ?assertEqual(ok, gen_server:stop(Sup, shutdown, 1000)),
     ?assertEqual({error, closed}, gen_tcp:recv(Client, 0, 5000)).

@@ -99,12 +99,16 @@ encode(#{header := Header, question := Question, edns := Edns}, RCode, Truncated
                                         {rd, inet_dns:header(Header, rd)}, {rcode, RCode band 15}])},
          {qdlist, [Question]}, {anlist, Answer}, {nslist, Authority}, {arlist, Additional ++ Opt}])).
 
-%% inet_dns gives a name as a string with the case it came in, and a dot inside a label as \. which no name here has.
+%% The labels of a name in lower case. inet_dns gives it as a string, where a dot that is part of a label is written \. :
+%% no name here has one, so the backslash stays and the label matches nothing.
 labels(".") -> [];
-labels(Domain) -> binary:split(<< <<(lower(C))>> || C <- Domain >>, ~".", [global]).
+labels(Domain) -> labels(Domain, <<>>).
 
-lower(C) when C >= $A, C =< $Z -> C + 32;
-lower(C) -> C.
+labels([$\\, C | Rest], Label) -> labels(Rest, <<Label/binary, $\\, C>>);
+labels([$. | Rest], Label) -> [Label | labels(Rest, <<>>)];
+labels([C | Rest], Label) when C >= $A, C =< $Z -> labels(Rest, <<Label/binary, (C + 32)>>);
+labels([C | Rest], Label) -> labels(Rest, <<Label/binary, C>>);
+labels([], Label) -> [Label].
 
 find(Labels, Domain, Type, Class, Zone) ->
     Below = length(Labels) - length(Zone),

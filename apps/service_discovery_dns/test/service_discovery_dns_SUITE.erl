@@ -154,17 +154,20 @@ answers_get_no_answer(Config) ->
 large_answers(Config) ->
     [{ok, created} = service_discovery:register(~"shop", <<"node-", (integer_to_binary(N))/binary>>, {10, 1, 0, N})
      || N <- lists:seq(1, 100)],
-    Sizes = fun(Extra) ->
-                    Packet = ask(Config, query_packet("_http._tcp.shop.sd.test", srv, Extra)),
-                    {ok, Message} = inet_dns:decode(Packet),
-                    {byte_size(Packet), inet_dns:header(inet_dns:msg(Message, header), tc), length(inet_dns:msg(Message, anlist))}
-            end,
-    ?assertMatch({Size, true, 0} when Size =< 512, Sizes([])),
-    ?assertMatch({Size, true, 0} when Size =< 512, Sizes([inet_dns:make_rr([{type, opt}, {udp_payload_size, 1}])])),
-    ?assertMatch({Size, true, 0} when Size =< 1232, Sizes([inet_dns:make_rr([{type, opt}, {udp_payload_size, 65535}])])),
+    Ask = fun(Extra) -> ask(Config, query_packet("_http._tcp.shop.sd.test", srv, Extra)) end,
+    %% inet_dns (OTP 27 to 29) does not decode an answer that is marked as truncated and yet whole, as RFC 2181 wants it
+    ?assertMatch(<<4711:16, 1:1, 0:4, 1:1, 1:1, _:9, 1:16, 0:48, _/binary>> = Packet when byte_size(Packet) =< 512, Ask([])),
+    ?assertMatch(<<_:22, 1:1, _:9, 1:16, 0:32, 1:16, _/binary>> = Packet when byte_size(Packet) =< 512,
+                 Ask([inet_dns:make_rr([{type, opt}, {udp_payload_size, 1}])])),
     %% a resolver then asks again over TCP
-    ?assertEqual(103, length(answers(Config, "_http._tcp.shop.sd.test", srv))),
-    ?assertEqual(102, length(answers(Config, "shop.sd.test", a))).
+    Tcp = [{transport, tcp} | Config],
+    ?assertEqual(103, length(answers(Tcp, "_http._tcp.shop.sd.test", srv))),
+    ?assertEqual(102, length(answers(Tcp, "shop.sd.test", a))),
+    %% and with EDNS there is room for more
+    [{ok, deleted} = service_discovery:unregister(~"shop", <<"node-", (integer_to_binary(N))/binary>>) || N <- lists:seq(31, 100)],
+    ?assertMatch(<<_:22, 1:1, _/bits>>, Ask([])),
+    Larger = Ask([inet_dns:make_rr([{type, opt}, {udp_payload_size, 65535}])]),
+    ?assertMatch(<<_:22, 0:1, _:9, 1:16, 33:16, _/binary>> when byte_size(Larger) > 512 andalso byte_size(Larger) =< 1232, Larger).
 
 %% As many endpoints as there may be, with the longest names.
 largest_answer(Config) ->
@@ -174,15 +177,22 @@ largest_answer(Config) ->
     Name = fun(N) -> iolist_to_binary(string:pad(integer_to_list(N), 63, leading, $e)) end,
     [{ok, created} = service_discovery:register(Service, Name(N), {65535, 1, 2, 3, 4, 5, 6, N}) || N <- lists:seq(1, 400)],
     Domain = binary_to_list(Service) ++ ".sd.test",
-    ?assertEqual(400, length(answers([{transport, tcp} | Config], "_fifteen-letters._udp." ++ Domain, srv))),
-    ?assertEqual(400, length(answers(Config, Domain, aaaa))).
+    Tcp = [{transport, tcp} | Config],
+    ?assertEqual(400, length(answers(Tcp, "_fifteen-letters._udp." ++ Domain, srv))),
+    ?assertEqual(400, length(answers(Tcp, Domain, aaaa))).
 
 garbage(Config) ->
     Before = supervisor:which_children(service_discovery_dns_sup),
+    Noise = [rand:bytes(rand:uniform(600)) || _ <- lists:seq(1, 2000)]
+        ++ [<<(rand:bytes(2))/binary, 1, 0, 0, Qd, 0, An, 0, Ns, 0, Ar, (rand:bytes(rand:uniform(80)))/binary>>
+            || Qd <- [0, 1, 255], An <- [0, 1], Ns <- [0, 255], Ar <- [0, 1], _ <- lists:seq(1, 50)],
     Socket = udp(Config),
-    [ok = gen_udp:send(Socket, rand:bytes(rand:uniform(600))) || _ <- lists:seq(1, 3000)],
-    [ok = gen_udp:send(Socket, <<(rand:bytes(2))/binary, 1, 0, 0, Qd, 0, An, 0, Ns, 0, Ar, (rand:bytes(rand:uniform(80)))/binary>>)
-     || Qd <- [0, 1, 255], An <- [0, 1], Ns <- [0, 255], Ar <- [0, 1], _ <- lists:seq(1, 50)],
+    Query = query_packet("shop.sd.test", a, []),
+    _ = [begin
+             ok = gen_udp:send(Socket, Packet),
+             %% an answer to a question in between: nothing is lost for want of room, and all before it is done with
+             N rem 50 =:= 0 andalso ?assertEqual(0, rcode(ask(Config, Query)))
+         end || {N, Packet} <- lists:enumerate(Noise)],
     ?assertEqual([{10, 0, 0, 7}, {10, 0, 0, 8}], answers(Config, "shop.sd.test", a)),
     ?assertEqual(Before, supervisor:which_children(service_discovery_dns_sup)).
 
@@ -266,7 +276,8 @@ unusable_zone(_Config) ->
 
 resolve(Config, Name, Type) ->
     inet_res:resolve(Name, in, Type, [{nameservers, [{{127, 0, 0, 1}, proplists:get_value(port, Config)}]},
-                                      {usevc, proplists:get_value(transport, Config) =:= tcp}, {retry, 1}, {timeout, 5000}]).
+                                      {usevc, proplists:get_value(transport, Config) =:= tcp}, {nxdomain_reply, true},
+                                      {retry, 1}, {timeout, 5000}]).
 
 answers(Config, Name, Type) ->
     {ok, Message} = resolve(Config, Name, Type),

@@ -11,8 +11,7 @@
 start(_Type, _Args) ->
     maybe
         {ok, Port} ?= service_discovery_settings:port(service_discovery_http),
-        %% packet_size is the longest request line or header
-        {ok, Socket} ?= service_discovery_tcp:listen("HTTP", Port, [{packet_size, 8192}]),
+        {ok, Socket} ?= service_discovery_tcp:listen("HTTP", Port, []),
         {ok, Pid} ?= supervisor:start_link({local, service_discovery_http_sup}, ?MODULE, Socket),
         {ok, Pid, Socket}
     end.

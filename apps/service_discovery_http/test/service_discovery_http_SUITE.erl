@@ -110,9 +110,9 @@ bad_input(Config) ->
 raw_requests(Config) ->
     {201, _} = request(Config, put, "/services/shop"),
     Put = "PUT /services/shop/ports HTTP/1.1\r\nHost: x\r\n",
-    Long = lists:duplicate(10_000, $a),
+    Long = fun(Size) -> lists:duplicate(Size, $a) end,
     Table =
-        [{"\r\nGET /healthz HTTP/1.1\r\n\r\n", 200, open}, {"GET /healthz HTTP/1.1\r\nX: \xe4\xff\r\n\xe4: y\r\n\r\n", 200, open},
+        [{"\r\nGET /healthz HTTP/1.1\r\n\r\n", 200, open}, {"GET /healthz HTTP/1.1\r\nX: \xe4\xff\r\n\r\n", 200, open},
          {"GET http://x/healthz HTTP/1.1\r\n\r\n", 200, open},
          {"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, closed},
          {"GET /healthz HTTP/1.1\r\nCONNECTION: Foo, Close\r\n\r\n", 200, closed},
@@ -131,17 +131,23 @@ raw_requests(Config) ->
             || Length <- ["-2", "+2", "0x2", "2 2", "two", "", "2,2", "2.0"]]
         ++ [{Line, 400, closed}
             || Line <- ["hello\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "\0\0\r\n", "GET * HTTP/1.1\r\n\r\n",
-                        "CONNECT x:80 HTTP/1.1\r\n\r\n", "GET /healthz HTTP/1.1\r\nno colon\r\n\r\n"]]
+                        "CONNECT x:80 HTTP/1.1\r\n\r\n", "GET /healthz HTTP/1.1\r\nno colon\r\n\r\n",
+                        "GET /healthz HTTP/1.1\r\n\xe4: y\r\n\r\n"]]
         ++ [{"GET /healthz HTTP/2.0\r\n\r\n", 505, closed}, {"GET /healthz\r\n\r\n", 505, closed},
-            {["GET /", Long, " HTTP/1.1\r\n\r\n"], 414, closed},
-            {["GET / HTTP/1.1\r\nX: ", Long, "\r\n\r\n"], 431, closed},
+            {["GET /", Long(8176), " HTTP/1.1\r\nX: ", Long(8187), "\r\n\r\n"], 404, open}]
+        ++ [{["GET /", Long(Size), " HTTP/1.1\r\n\r\n"], 414, closed} || Size <- [8177, 20_000, 1_000_000]]
+        ++ [{["GET / HTTP/1.1\r\nX: ", Long(Size), "\r\n\r\n"], 431, closed} || Size <- [8188, 20_000, 1_000_000]]
+        ++ [{Long(1_000_000), 414, closed},
+            {["GET / HTTP/1.1\r\n", Long(1_000_000), ": x\r\n\r\n"], 431, closed},
             {["GET / HTTP/1.1\r\n", lists:duplicate(102, "X: y\r\n"), "\r\n"], 431, closed}],
     [begin
          Socket = connect(Config),
          ok = gen_tcp:send(Socket, Bytes),
-         case {read_answer(Socket), after_answer(Socket)} of
+         try {read_answer(Socket), after_answer(Socket)} of
              {{Status, _, _}, State} -> ok;
-             Other -> ct:fail("~p: ~p, not ~p", [iolist_to_binary(Bytes), Other, {Status, State}])
+             Other -> ct:fail("~P: ~p, not ~p", [iolist_to_binary(Bytes), 30, Other, {Status, State}])
+         catch
+             error:Reason -> ct:fail("~P: ~p", [iolist_to_binary(Bytes), 30, Reason])
          end
      end || {Bytes, Status, State} <- Table].
 

@@ -1,0 +1,235 @@
+"""invoke build: what it prints, which tags it gives, and what makes it work again."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from kit.engines import poll
+from kit.repos import Desk
+
+
+def test_reference_on_stdout_and_the_tags(tiny_on_each: Desk) -> None:
+    """The commit's tag and the branch's, one image; the reference on stdout, everything else on stderr; never `latest`."""
+    desk, commit = tiny_on_each, tiny_on_each.repo.head
+    done = desk.invoke("build")
+    assert done.out == desk.reference(commit)
+    assert "building" in done.err
+    assert desk.images == {desk.reference(commit), desk.reference()}
+    assert len(set(desk.engine.ids(desk.reference(commit), desk.reference()))) == 1
+    again = desk.invoke("release", "--quiet")
+    assert (again.out, again.err) == (desk.reference(commit), "")
+
+
+def test_nothing_to_do(desk: Desk) -> None:
+    before = desk.engine.ids(desk.reference())
+    done = desk.invoke("build")
+    assert done.steps == []
+    assert re.search(r"up to date in \d", done.err)
+    assert desk.engine.ids(desk.reference()) == before
+
+
+def test_dirty_tree(tiny_on_each: Desk) -> None:
+    """COMMIT-dirty and the branch's tag; the bare commit's stays with what was built from the commit alone."""
+    desk, commit = tiny_on_each, tiny_on_each.repo.head
+    desk.repo.edit("src/tiny.erl", "42", "43")
+    done = desk.invoke("build")
+    assert done.out == desk.reference(f"{commit}-dirty")
+    assert desk.images == {done.out, desk.reference()}
+    assert len(set(desk.engine.ids(done.out, desk.reference()))) == 1
+    desk.repo.git("checkout", "--quiet", "src")
+    clean = desk.engine.ids(desk.invoke("build").out)
+    desk.repo.write("new.txt", "untracked")
+    assert desk.invoke("build").out == desk.reference(f"{commit}-dirty")
+    assert desk.engine.ids(desk.reference(commit)) == clean
+
+
+def test_target(tiny: Desk) -> None:
+    """Another stage has COMMIT-TARGET, and never the branch's tag."""
+    commit = tiny.repo.head
+    for target in ("builder", "releaser"):
+        assert tiny.invoke("build", "--target", target).out == tiny.reference(f"{commit}-{target}")
+    assert tiny.images == {tiny.reference(f"{commit}-builder"), tiny.reference(f"{commit}-releaser")}
+    assert "rebar3" in tiny.docker("run", "--rm", tiny.reference(f"{commit}-builder"), "rebar3", "version")
+    assert "/out/release" in tiny.docker("run", "--rm", tiny.reference(f"{commit}-releaser"), "ls", "/out/release")
+    tiny.repo.write("new.txt", "untracked")
+    assert tiny.invoke("build", "--target=builder").out == tiny.reference(f"{commit}-dirty-builder")
+
+
+def test_more_tags_and_a_registry(desk28: Desk) -> None:
+    commit, where = desk28.repo.head, f"{desk28.engine.registry}/test/{desk28.repo.image}"
+    done = desk28.invoke("build", "--tag=one", "--tag", "v2.0", f"--registry={desk28.engine.registry}/test")
+    assert done.out == f"{where}:{commit}"
+    assert desk28.engine.images(where) == {f"{where}:{tag}" for tag in (commit, "main", "one", "v2.0")}
+    assert len(set(desk28.engine.ids(*desk28.engine.images(where)))) == 1
+
+
+def test_build_arg(tiny: Desk) -> None:
+    """A build argument of the team's own reaches their Dockerfile, from the command line over the settings."""
+    tiny.repo.edit("Dockerfile", "USER 1000:1000", 'ARG A=no\nARG B=no\nENV A="${A}" B="${B}"\nUSER 1000:1000')
+    tiny.repo.settings("  build_args: {A: setting, B: setting}\n")
+    reference = tiny.invoke("build", "--build-arg", "A=of the line, with = and ü").out
+    env = json.loads(tiny.docker("image", "inspect", "--format={{json .Config.Env}}", reference))
+    assert {"A=of the line, with = and ü", "B=setting"} <= set(env)
+
+
+def test_no_cache(desk28: Desk) -> None:
+    assert desk28.invoke("build").steps == []
+    assert {"base", "builder", "prod_compiled", "releaser", "checked"} <= set(desk28.invoke("build", "--no-cache").steps)
+
+
+def test_no_load(tiny_on_each: Desk) -> None:
+    """Only the cache is filled: no image, no reference, and the next build has nothing to run."""
+    done = tiny_on_each.invoke("build", "--no-load")
+    assert done.steps
+    assert (done.out, tiny_on_each.images) == ("", set())
+    assert tiny_on_each.invoke("build").steps == []
+
+
+def test_tarball(built: Desk, tmp_path: Path) -> None:
+    """A tarball that boots wherever it is unpacked on the same system."""
+    desk = built
+    done = desk.invoke("build", "--tarball", str(tmp_path / "out"))
+    assert done.out == str(tmp_path / "out" / f"tiny-{desk.repo.head}.tar.gz")
+    script = "mkdir /rel && tar -xzf /tarball/*.tar.gz -C /rel && exec /rel/bin/tiny foreground"
+    label = f"--label=beamdock.project={desk.repo.image}"
+    container = desk.docker("run", "--detach", "--init", label, f"--volume={tmp_path}/out:/tarball:ro", desk.engine.run_base, "sh", "-c", script)
+    poll(lambda: desk.docker("exec", container, "/rel/bin/tiny", "ping", check=False) == "pong")
+    assert desk.docker("exec", container, "/rel/bin/tiny", "eval", "tiny:answer().") == "42"
+    desk.docker("rm", "--force", container)
+
+
+def test_dry_run_prints_what_gives_the_same_image(tiny_on_each: Desk) -> None:
+    desk = tiny_on_each
+    printed = desk.invoke("build", "--dry-run")
+    assert printed.out.startswith("docker buildx build ")
+    assert desk.images == set()
+    ran = desk.sh(printed.out)
+    assert "releaser" in ran.steps
+    by_hand = desk.engine.ids(desk.reference(desk.repo.head))
+    built = desk.invoke("build")
+    assert built.steps == []
+    assert desk.engine.ids(built.out, desk.reference()) == by_hand * 2
+
+
+def test_git_noise_builds_nothing(tiny_on_each: Desk) -> None:
+    """What leaves commit and files as they are leaves the image as it is."""
+    desk, git = tiny_on_each, tiny_on_each.repo.git
+    desk.repo.settings('  version: "{git, long}"\n')
+    desk.repo.commit()
+    before = desk.engine.ids(desk.invoke("build").out)
+
+    def unchanged(what: str) -> None:
+        done = desk.invoke("build")
+        assert (done.steps, desk.engine.ids(done.out)) == ([], before), what
+
+    for file in desk.repo.path.glob("src/*"):
+        file.touch()
+    git("status")
+    unchanged("touch, status")
+    desk.repo.edit("src/tiny.erl", "42", "43")
+    git("stash")
+    git("gc", "--aggressive", "--quiet", "--prune=now")
+    unchanged("stash, gc")
+    other = desk.repo.path.parent / "other"
+    git("clone", "--quiet", str(desk.repo.path), str(other))
+    git("-C", str(other), "commit", "--quiet", "--allow-empty", "--message=theirs")
+    git("-C", str(other), "tag", "theirs")
+    git("fetch", "--quiet", "--tags", str(other), "main:theirs")
+    git("branch", "mine")
+    unchanged("fetch, branch, tag")
+
+
+def test_tag_elsewhere_builds_nothing(tiny: Desk) -> None:
+    """A version of tags and history reads those of its own ancestors only, and `git describe` answers as it does here."""
+    git = tiny.repo.git
+    tiny.repo.settings("  version: git\n")
+    tiny.repo.edit("rebar.config", "{git, long}", "git")
+    tiny.repo.commit()
+    git("tag", "--annotate", "--message=1.2.0", "1.2.0")
+    tiny.repo.write("src/tiny.hrl", "")
+    commit = tiny.repo.commit()
+    reference = tiny.invoke("build").out
+    version = tiny.docker("run", "--rm", "--entrypoint=cat", reference, "releases/start_erl.data").split()[1]
+    assert version == f"1.2.0+build.1.ref{commit[:7]}"
+    git("checkout", "--quiet", "-b", "side", "HEAD~1")
+    tiny.repo.commit("side")
+    git("tag", "--annotate", "--message=9.9.9", "9.9.9")
+    git("checkout", "--quiet", "main")
+    git("gc", "--aggressive", "--quiet", "--prune=now")
+    before = tiny.engine.ids(reference)
+    done = tiny.invoke("build")
+    assert (done.steps, tiny.engine.ids(done.out)) == ([], before)
+
+
+def test_edits_that_a_release_does_not_read(tiny: Desk) -> None:
+    tiny.invoke("build")
+    for name in ("README.md", "tests/unit/test_x.py", "test/tiny_SUITE.erl", ".github/workflows/ci.yml", "doc/x.txt"):
+        tiny.repo.write(name, "new")
+    assert tiny.invoke("build").steps == []
+    tiny.repo.edit("invoke.yaml", "beamdock:", "# a comment\nbeamdock:")
+    assert tiny.invoke("build").steps == []
+
+
+def test_source_edit_leaves_the_dependencies(tiny_on_each: Desk) -> None:
+    """The edit is in the image, and neither the toolchain nor the dependencies were made again."""
+    desk = tiny_on_each
+    desk.invoke("build")
+    desk.repo.edit("src/tiny.erl", "42", "43")
+    done = desk.invoke("build")
+    assert {"prod_compiled", "releaser"} <= set(done.steps)
+    assert not {"base", "builder", "runner_base"} & set(done.steps)
+    container = desk.start()
+    assert desk.node(container, "eval", "tiny:answer().") == "43"
+
+
+def test_a_dependency_edit_makes_them_again(tiny: Desk) -> None:
+    tiny.invoke("build")
+    tiny.repo.edit("rebar.config", "{erl_opts, [debug_info]}.", "{erl_opts, [debug_info]}.\n{deps, []}.")
+    assert "builder" in tiny.invoke("build").steps
+
+
+def test_worktree(tiny: Desk) -> None:
+    """Where .git is a file that points elsewhere, the version is right all the same."""
+    folder = tiny.repo.path.parent / "worktree"
+    tiny.repo.git("worktree", "add", "--quiet", "-b", "side", str(folder))
+    there = Desk(tiny.engine, type(tiny.repo)(folder, tiny.repo.image))
+    commit = there.repo.commit("side")
+    reference = there.invoke("build").out
+    assert there.images == {reference, there.reference("side")}
+    assert commit in there.docker("run", "--rm", "--entrypoint=cat", reference, "releases/start_erl.data")
+
+
+SCRIPT = """\
+case file:read_file("/root/.config/rebar3/hex.config") of
+    {ok, Secret} when Secret =/= <<>> -> io:format("secret of ~b bytes~n", [byte_size(Secret)]);
+    _ -> ok
+end,
+case os:getenv("SSH_AUTH_SOCK") of
+    false -> ok;
+    _ -> io:format("key: ~ts~n", [os:cmd("ssh-add -l")])
+end,
+CONFIG.
+"""
+
+
+def test_secrets_are_shown_to_a_step_and_leave_no_trace(tiny: Desk, tmp_path: Path) -> None:
+    """--secret and --ssh reach the dependency step; neither a file nor the history of any stage holds them."""
+    desk = tiny
+    key = desk.docker("run", "--rm", desk.engine.build_base, "sh", "-c", "ssh-keygen -qt ed25519 -N '' -C the-key -f /k && cat /k")
+    (tmp_path / "key").write_text(f"{key}\n")
+    (tmp_path / "key").chmod(0o600)
+    secret = f"#{{token => <<\"{'s3cr3t' * 9}\">>}}."
+    (tmp_path / "hex.config").write_text(secret)
+    desk.repo.write("rebar.config.script", SCRIPT)
+    options = [f"--secret=id=hex.config,src={tmp_path}/hex.config", f"--ssh=default={tmp_path}/key"]
+    done = desk.invoke("build", *options)
+    assert f"secret of {len(secret)} bytes" in done.err
+    assert "(ED25519)" in done.err
+    for reference in (done.out, desk.invoke("build", "--target=releaser", *options).out):
+        with desk.engine.exported(reference) as tar:
+            for member in tar:
+                if member.isfile() and (file := tar.extractfile(member)):
+                    assert b"s3cr3ts3cr3t" not in file.read(), member.name
+        assert "s3cr3t" not in desk.docker("image", "history", "--no-trunc", reference) + desk.docker("image", "inspect", reference)

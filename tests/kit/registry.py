@@ -1,0 +1,80 @@
+"""Registries: questions to their HTTP API, and servers of our own that refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.engines import Engine, poll
+
+MANIFESTS = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in ("oci.image.manifest.v1", "oci.image.index.v1", "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2")
+)
+USER, PASSWORD = "beamdock", "not-so-secret"
+HTPASSWD = f"{USER}:$2b$04$D3KUZkBiooS.i5hZLbN9TuQGLWmtATknAn92YFKAgQ8y1mIzbg3/S\n"  # bcrypt of PASSWORD
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry at HOST:PORT, asked over HTTP."""
+
+    address: str
+
+    def ask(self, path: str, method: str = "GET") -> tuple[dict[str, str], bytes]:
+        request = urllib.request.Request(f"http://{self.address}/v2/{path}", method=method, headers={"Accept": MANIFESTS})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+
+    def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
+        """A tag's digest, computed from the bytes that the registry gives for it, and its manifest."""
+        headers, body = self.ask(f"{repository}/manifests/{tag}")
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        assert headers["docker-content-digest"] == digest
+        return digest, json.loads(body)
+
+    def tags(self, repository: str) -> set[str]:
+        """All tags of a repository; none where there is no such repository."""
+        try:
+            return set(json.loads(self.ask(f"{repository}/tags/list")[1])["tags"] or ())
+        except urllib.error.HTTPError as error:
+            assert error.code == 404
+            return set()
+
+    def remove(self, repository: str) -> None:
+        for digest in {self.manifest(repository, tag)[0] for tag in self.tags(repository)}:
+            self.ask(f"{repository}/manifests/{digest}", method="DELETE")
+
+
+@contextmanager
+def serving(engine: Engine, folder: Path, auth: bool = False, readonly: bool = False) -> Iterator[Registry]:
+    """A docker-registry of our own, of the engine's packages, on a port that it picks itself."""
+    binary = next(engine.state.glob("root/**/docker-registry"))
+    folder.mkdir()
+    (folder / "htpasswd").write_text(HTPASSWD)
+    config: dict[str, Any] = {
+        "version": "0.1",
+        "log": {"level": "info", "formatter": "text"},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "maintenance": {"readonly": {"enabled": readonly}}},
+        "http": {"addr": "127.0.0.1:0"},
+    }
+    if auth:
+        config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
+    (folder / "config.yml").write_text(json.dumps(config))
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen([binary, "serve", folder / "config.yml"], stdout=log, stderr=log)
+    try:
+        found = poll(lambda: re.search(r"listening on (127\.0\.0\.1:\d+)", (folder / "log").read_text()))
+        yield Registry(found[1] if found else "")
+    finally:
+        server.terminate()
+        server.wait()

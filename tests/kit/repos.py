@@ -1,0 +1,206 @@
+"""Repos as teams have them, and a desk: such a repo, in front of an engine, with a person who types `invoke`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kit.engines import ROOT, Engine, engine_at, poll
+from kit.registry import Registry
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A team's repo with the vendored files in it, and an image name of its own."""
+
+    path: Path
+    image: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    def git(self, *args: str) -> str:
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "gc.auto=0"]
+        return subprocess.run(["git", *identity, *args], cwd=self.path, capture_output=True, text=True, check=True).stdout.strip()
+
+    def commit(self, message: str = "change") -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.head
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def write(self, name: str, text: str) -> None:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.path / name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def settings(self, text: str = "") -> None:
+        """Write invoke.yaml: the image's name, and these lines."""
+        self.write("invoke.yaml", f"beamdock:\n  image: {self.image}\n{text}")
+
+    def everything(self) -> dict[str, bytes]:
+        """Every file there is, except git's own."""
+        return {str(f.relative_to(self.path)): f.read_bytes() for f in self.path.rglob("*") if f.is_file() and ".git" not in f.parts}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def steps(self) -> list[str]:
+        """The RUN steps that BuildKit really ran, each by its stage: what was not cached, of its plain progress."""
+        found = dict(re.findall(r"^#(\d+) \[(\S+) +\d+/\d+\] RUN ", self.err, re.MULTILINE))
+        cached = set(re.findall(r"^#(\d+) CACHED", self.err, re.MULTILINE))
+        return sorted(stage for number, stage in found.items() if number not in cached)
+
+
+def run(engine: Engine, repo: Repo, *words: str, code: int = 0, cwd: str = ".", env: dict[str, str] | None = None) -> Result:
+    """Run a command in the repo; code is the exit code it must have. Of env, an empty value removes the variable."""
+    merged = {**engine.env, **repo.env, **(env or {})}
+    done = subprocess.run(
+        words,
+        cwd=repo.path / cwd,
+        env={name: value for name, value in merged.items() if value or name not in (env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, f"{shlex.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    return Result(done.returncode, done.stdout.strip(), done.stderr.strip())
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A repo in front of an engine."""
+
+    engine: Engine
+    repo: Repo
+
+    def invoke(self, *args: str, code: int = 0, cwd: str = ".", env: dict[str, str] | None = None) -> Result:
+        """Run `invoke ARGS` in the repo as a person would."""
+        return run(self.engine, self.repo, sys.executable, "-m", "invoke", *args, code=code, cwd=cwd, env=env)
+
+    def sh(self, command: str, code: int = 0) -> Result:
+        """Run a line of shell in the repo."""
+        return run(self.engine, self.repo, "sh", "-c", command, code=code)
+
+    def docker(self, *args: str, check: bool = True) -> str:
+        return self.engine.docker(*args, check=check)
+
+    def reference(self, tag: str = "main") -> str:
+        return f"{self.repo.image}:{tag}"
+
+    @property
+    def images(self) -> set[str]:
+        return self.engine.images(self.repo.image)
+
+    def containers(self, *options: str) -> list[str]:
+        """The ids of the repo's containers, in any state."""
+        return self.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=label=beamdock.project={self.repo.image}", *options).split()
+
+    def start(self, *args: str) -> str:
+        """Start a container in the background and wait for its node; its id."""
+        container = self.invoke("run", "--detach", *args).out
+        self.answers(container)
+        return container
+
+    def node(self, container: str, *args: str) -> str:
+        """What the release's start script says in a running container."""
+        return self.docker("exec", container, "/release", *args, check=False)
+
+    def answers(self, container: str) -> None:
+        poll(lambda: self.node(container, "ping") == "pong")
+
+    def sweep(self) -> None:
+        """Remove the containers."""
+        if found := self.containers():
+            self.docker("rm", "--force", *found)
+
+
+def vendor(path: Path) -> None:
+    """Copy what a team copies."""
+    for name in ("tasks.py", "Dockerfile", ".dockerignore"):
+        (path / name).write_bytes((ROOT / name).read_bytes())
+
+
+def new_repo(path: Path) -> Repo:
+    """A git repository at path, with the vendored files and an image name that no other test has."""
+    path.mkdir(parents=True)
+    repo = Repo(path, f"t{uuid.uuid4().hex[:10]}")
+    vendor(path)
+    repo.settings()
+    repo.write(".gitignore", "_build/\n__pycache__/\n")
+    repo.git("init", "--quiet", "--initial-branch=main")
+    return repo
+
+
+TINY_CONFIG = """\
+{erl_opts, [debug_info]}.
+{relx, [{release, {tiny, {git, long}}, [tiny, sasl]}, {vm_args_src, "config/vm.args.src"}, {extended_start_script, true}]}.
+{profiles, [{prod, [{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}, {debug_info, strip}]}]}]}.
+"""
+
+
+@contextmanager
+def tiny_repo(folder: Path) -> Iterator[Repo]:
+    """The smallest release that boots: one application, one module, committed."""
+    repo = new_repo(folder / "tiny")
+    repo.write("rebar.config", TINY_CONFIG)
+    repo.write("rebar.lock", "[].\n")
+    repo.write("config/vm.args.src", "-sname tiny\n")
+    repo.write("src/tiny.app.src", '{application, tiny, [{description, "tiny"}, {vsn, "1"}, {applications, [kernel, stdlib]}]}.\n')
+    repo.write("src/tiny.erl", "-module(tiny).\n-export([answer/0]).\nanswer() -> 42.\n")
+    repo.commit("tiny")
+    try:
+        yield repo
+    finally:
+        forget(repo.image)
+
+
+@contextmanager
+def service_repo(folder: Path) -> Iterator[Repo]:
+    """The reference service in a repo of its own, committed."""
+    repo = new_repo(folder / "service")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "rebar.*", "apps", "config"]
+    for name in filter(None, subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")):
+        if (ROOT / name).exists():
+            repo.write(name, (ROOT / name).read_text())
+    repo.commit("the reference service")
+    try:
+        yield repo
+    finally:
+        forget(repo.image)
+
+
+def forget(image: str) -> None:
+    """Remove what a test made, on every engine and in the registry, by its label or its name."""
+    for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26", "TEST_ENGINE_EMPTY"):
+        engine = engine_at(variable)
+        for kind, remove in (("container", ["rm", "--force", "--volumes"]), ("image", ["rmi", "--force"])):
+            listed = engine.docker(kind, "ls", "--all", "--quiet", "--no-trunc", f"--filter=label=beamdock.project={image}").split()
+            if listed:
+                engine.docker(*remove, *sorted(set(listed)))
+        named = [r for r in engine.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}").split() if re.search(rf"(^|/){image}:", r)]
+        if named:
+            engine.docker("rmi", "--force", *named)
+    Registry(engine_at("TEST_ENGINE_28").registry).remove(f"test/{image}")
