@@ -71,19 +71,25 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 # ---------------------------------------------------------------------------------------------------------- settings
 
 
-def setting(default: Any, about: str) -> Any:
-    """A field of Settings; a list or a dict as default makes each instance its own copy."""
+def setting(default: Any, about: str, form: str = "", example: str = "") -> Any:
+    """A field of Settings. form: a regular expression for the value, where it has one; example: what fits it."""
+    metadata = {"help": about, "form": form, "example": example}
     if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": about})
-    return field(default=default, metadata={"help": about})
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+# A name's path in a registry, and a registry with or without one: the OCI distribution specification, <name>.
+PATH = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+REGISTRY = rf"[A-Za-z0-9.-]+(:\d+)?(/{PATH})*"
 
 
 @dataclass(frozen=True)
 class Settings:
     """What invoke.yaml may say under `beamdock:`. Scalars can be overridden by INVOKE_BEAMDOCK_NAME."""
 
-    registry: str = setting("", "where images are pushed, for example ghcr.io/acme")
-    image: str = setting("", "the image's name in the registry (default: the release's name)")
+    registry: str = setting("", "where images are pushed", REGISTRY, "ghcr.io/acme")
+    image: str = setting("", "the image's name (default: the release's)", rf"{PATH}(/{PATH})*", "shop/orders")
     release: str = setting("", "which release (default: the one in rebar.config)")
     version: str = setting("", "the release's version, as Erlang writes it: {git, long} (default: what rebar.config says)")
     profile: str = setting("prod", "the rebar3 profile to release")
@@ -93,7 +99,7 @@ class Settings:
     build_packages: list[str] = setting([], "Debian packages that the build needs")
     runtime_packages: list[str] = setting([], "Debian packages that the running release needs")
     build_args: dict[str, str] = setting({}, "more build arguments for the Dockerfile")
-    platform: str = setting("", "the platform to build for, linux/arm64 for example (default: this machine's)")
+    platform: str = setting("", "the platform to build for (default: this machine's)", r"\w+/\w+(/\w+)?", "linux/arm64")
     network: str = setting("", "the network of build steps: host, none (default: the builder's)")
     ssh: str = setting("", "the SSH agent or key for private dependencies: default, or ID=PATH")
     secrets: list[str] = setting([], "secrets for private dependencies: id=hex.config,src=PATH")
@@ -127,6 +133,9 @@ def check(name: str, value: Any, where: str) -> Any:
     shape, form = SHAPES[FIELDS[name].type]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     if type(value) is shape and all(isinstance(x, str) for x in inner):
+        pattern, example = FIELDS[name].metadata["form"], FIELDS[name].metadata["example"]
+        if value and pattern and not re.fullmatch(str(pattern), str(value)):
+            raise failure(f"`{name}` is {value!r}, which can't be one ({where})", f"{example} is one")
         return value
     hint = f'put it in quotes: {name}: "{value}"' if shape is str and isinstance(value, (int, float)) else ""
     raise failure(f"`{name}` is {value!r}, and should be {form} ({where})", hint)
@@ -956,12 +965,12 @@ def explain(log: str, command: str) -> Exit:
     return failure(f"{command}: {re.sub(r'^(ERROR|docker|Error response from daemon): ', '', last)}", code=1)
 
 
-def run_steps(log: str) -> int:
-    """How many RUN steps BuildKit really ran, from either form of its progress."""
+def stages_run(log: str) -> set[str]:
+    """The stages of which BuildKit really ran a RUN step, from either form of its progress."""
     text = ANSI.sub("", log)
-    plain = set(re.findall(r"^#(\d+) \[[^\]]+\] RUN ", text, re.MULTILINE)) - set(re.findall(r"^#(\d+) CACHED", text, re.MULTILINE))
-    drawn = set(re.findall(r"=> (\[[^\]]+\] RUN )", text)) - set(re.findall(r"=> CACHED (\[[^\]]+\] RUN )", text))
-    return len(plain) + len(drawn)
+    cached = {f"#{n} " for n in re.findall(r"^#(\d+) CACHED", text, re.MULTILINE)} | set(re.findall(r"=> CACHED (\[[^\]]+\]) RUN ", text))
+    steps = re.findall(r"^(#\d+ )\[(\w+) [^\]]*\] RUN ", text, re.MULTILINE) + re.findall(r"=> (\[(\w+) [^\]]*\]) RUN ", text)
+    return {stage for step, stage in steps if step not in cached}
 
 
 def command_of(plan: Build, **more: Any) -> list[str]:
@@ -1007,9 +1016,12 @@ def build_image(plan: Build, flags: Common) -> bool:
         if flags.quiet and "output is above" in str(error.message):
             say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", text), re.MULTILINE | re.DOTALL)))
         raise error from None
-    seconds, steps = time.monotonic() - began, run_steps(b"".join(log).decode(errors="replace"))
-    ran = f"built in {seconds:.1f} s: {steps} RUN step{'s' if steps != 1 else ''}, the rest was cached"
-    say(ran if steps else f"up to date in {seconds:.1f} s", flags.quiet)
+    ran = stages_run(b"".join(log).decode(errors="replace"))
+    done = [
+        f"{what} {'compiled' if stage in ran else 'cached'}" for stage, what in (("builder", "dependencies"), ("prod_compiled", "project"))
+    ]
+    seconds = f"{time.monotonic() - began:.1f} s"
+    say(f"built in {seconds}: {', '.join(done)}" if ran else f"up to date in {seconds}", flags.quiet)
     return True
 
 
@@ -1113,7 +1125,7 @@ def project_of(c: Context, flags: Common) -> Project:
     files = [root / name for name in ("invoke.yaml", "invoke.yml") if (root / name).is_file()]
     plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
     settings, sources = resolve(plain, ENVIRONMENT, yaml_lines(files[0]) if files else {})
-    given = {n: getattr(flags, n) for n in ("registry", "release") if getattr(flags, n, "")}
+    given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
     settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
     scripted = (root / "rebar.config.script").is_file()
     try:
@@ -1262,7 +1274,7 @@ def attach(c: Context, flags: ContainerFlags) -> None:
 
 @dataclass(frozen=True)
 class ShellFlags(ContainerFlags):
-    image: str = flag("", "an image to look into, instead of a running container")
+    image: Any = flag(None, "look into the branch's image instead, or into --image=REFERENCE", optional=True)
 
 
 @command(ShellFlags)
@@ -1270,8 +1282,10 @@ def shell(c: Context, flags: ShellFlags) -> None:
     """Open a shell in the running container, or in an image"""
     words = remainder() or ["/bin/sh"]
     if flags.image:
+        project = project_of(c, flags)
         require_docker()
-        act_on_terminal(flags, ["run", "--rm", "--init", *terminal(), f"--entrypoint={words[0]}", flags.image, *words[1:]])
+        image = flags.image if isinstance(flags.image, str) else find_image(project, "")[0]
+        act_on_terminal(flags, ["run", "--rm", "--init", *terminal(), f"--entrypoint={words[0]}", image, *words[1:]])
     else:
         act_on_terminal(flags, ["exec", *terminal(), container(c, flags)["ID"], *words])
 
