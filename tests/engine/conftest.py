@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from kit.engines import Engine, engine_at
 from kit.registry import Registry
 from kit.repos import Desk, service_repo, tiny_repo

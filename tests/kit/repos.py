@@ -137,6 +137,18 @@ class Desk:
             self.docker("rm", "--force", *found)
 
 
+def refused(desk: Desk, *args: str, code: int = 2, env: dict[str, str] | None = None, cwd: str = ".") -> tuple[str, str]:
+    """Error and hint of a task that must change nothing."""
+    before = desk.repo.everything()
+    done = desk.invoke(*args, code=code, env=env, cwd=cwd)
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert [line.partition(": ")[0] for line in lines[-2:]] == ["error", "hint"], done.err
+    assert desk.repo.everything() == before
+    assert desk.images == set()
+    return lines[-2].partition(": ")[2], lines[-1].partition(": ")[2]
+
+
 def vendor(path: Path) -> None:
     """Copy what a team copies."""
     for name in ("tasks.py", "Dockerfile", ".dockerignore"):
@@ -199,7 +211,7 @@ def forget(image: str) -> None:
         for kind, remove in (("container", ["rm", "--force", "--volumes"]), ("image", ["rmi", "--force"])):
             listed = engine.docker(kind, "ls", "--all", "--quiet", "--no-trunc", f"--filter=label=beamdock.project={image}").split()
             if listed:
-                engine.docker(*remove, *sorted(set(listed)))
+                engine.docker(*remove, *sorted(set(listed)), check=False)  # some may just be going by themselves
         named = [r for r in engine.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}").split() if re.search(rf"(^|/){image}:", r)]
         if named:
             engine.docker("rmi", "--force", *named)

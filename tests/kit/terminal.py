@@ -18,7 +18,7 @@ def typing(desk: Desk, *args: str) -> Iterator[pexpect.spawn[str]]:
         sys.executable,
         ["-m", "invoke", *args],
         cwd=str(desk.repo.path),
-        env={**desk.engine.env, **desk.repo.env, "TERM": "xterm"},  # type: ignore[arg-type]
+        env={**desk.engine.env, **desk.repo.env, "TERM": "xterm"},
         timeout=30,
         encoding="utf-8",
         dimensions=(40, 200),

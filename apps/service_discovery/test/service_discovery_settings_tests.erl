@@ -9,9 +9,11 @@ settings_test_() ->
      ++ [?_assertMatch({error, {unusable_setting, kernel, port, Port}}, port(Port))
          || Port <- [-1, 65536, "8080", abc, 80.0]]
      ++ [?_assertEqual({ok, Labels}, zone(Zone))
-         || {Zone, Labels} <- [{"sd.internal", [~"sd", ~"internal"]}, {"SD.Internal.", [~"sd", ~"internal"]}, {"x", [~"x"]}]]
+         || {Zone, Labels} <- [{"sd.internal", [~"sd", ~"internal"]}, {"SD.Internal.", [~"sd", ~"internal"]},
+                               {"x", [~"x"]}]]
      ++ [?_assertMatch({error, {unusable_setting, kernel, zone, Zone}}, zone(Zone))
-         || Zone <- ["", ".", ".x", "a..b", "a b", "a/b", lists:duplicate(64, $a), lists:append(lists:duplicate(51, "a."))]]}.
+         || Zone <- ["", ".", ".x", "a..b", "a b", "a/b", lists:duplicate(64, $a),
+                     lists:append(lists:duplicate(51, "a."))]]}.
 
 port(Value) -> with(port, Value, fun service_discovery_settings:port/1).
 

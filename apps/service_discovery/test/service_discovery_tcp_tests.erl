@@ -14,6 +14,19 @@ tcp_test_() ->
                           {acceptor_restarts_on_the_same_port, fun acceptor_restarts_on_the_same_port/1},
                           {stops_at_once_with_open_connections, fun stops_at_once_with_open_connections/1}]]}.
 
+%% No IPv6 is no failure; a port that is taken is one.
+dual_stack_test_() ->
+    Open = fun(Ipv6Result) ->
+                   service_discovery_tcp:dual_stack(fun([inet6, {ipv6_v6only, false}]) -> Ipv6Result;
+                                                       ([inet]) -> {ok, ipv4}
+                                                    end)
+           end,
+    [?_assertEqual({ok, ipv6}, Open({ok, ipv6})),
+     ?_assertEqual({ok, ipv4}, Open({error, eafnosupport})),
+     ?_assertEqual({ok, ipv4}, Open({error, eaddrnotavail})),
+     ?_assertEqual({error, eaddrinuse}, Open({error, eaddrinuse})),
+     ?_assertEqual({error, eacces}, Open({error, eacces}))].
+
 %% Two connections at most; each says hello, then echoes lines.
 start() ->
     Level = maps:get(level, logger:get_primary_config()),

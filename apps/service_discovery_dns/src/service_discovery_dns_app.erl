@@ -11,8 +11,10 @@ start(_Type, _Args) ->
         {ok, Port} ?= service_discovery_settings:port(service_discovery_dns),
         {ok, Zone} ?= service_discovery_settings:zone(service_discovery_dns),
         {ok, Socket} ?= service_discovery_tcp:listen(["DNS for ", lists:join($., Zone)], Port, [{packet, 2}]),
-        {ok, Pid} ?= supervisor:start_link({local, service_discovery_dns_sup}, ?MODULE, {Socket, Zone}),
-        {ok, Pid, Socket}
+        case supervisor:start_link({local, service_discovery_dns_sup}, ?MODULE, {Socket, Zone}) of
+            {ok, Pid} -> {ok, Pid, Socket};
+            {error, _} = Error -> gen_tcp:close(Socket), Error
+        end
     end.
 
 stop(Socket) ->

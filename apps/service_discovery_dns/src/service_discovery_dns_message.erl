@@ -91,7 +91,8 @@ max_size(udp, []) -> 512;
 max_size(udp, [Opt | _]) -> min(?UDP_SIZE, max(512, inet_dns:rr(Opt, udp_payload_size))).
 
 encode(#{header := Header, question := Question, edns := Edns}, RCode, Truncated, {Answer, Authority, Additional}) ->
-    Opt = [inet_dns:make_rr([{type, opt}, {udp_payload_size, ?UDP_SIZE}, {ext_rcode, RCode bsr 4}]) || Edns =/= []],
+    Opt = [inet_dns:make_rr([{type, opt}, {udp_payload_size, ?UDP_SIZE}, {ext_rcode, RCode bsr 4}])
+           || Edns =/= []],
     inet_dns:encode(
       inet_dns:make_msg(
         [{header, inet_dns:make_header([{id, inet_dns:header(Header, id)}, {qr, true}, {opcode, 'query'},
@@ -99,8 +100,8 @@ encode(#{header := Header, question := Question, edns := Edns}, RCode, Truncated
                                         {rd, inet_dns:header(Header, rd)}, {rcode, RCode band 15}])},
          {qdlist, [Question]}, {anlist, Answer}, {nslist, Authority}, {arlist, Additional ++ Opt}])).
 
-%% The labels of a name in lower case. inet_dns gives it as a string, where a dot that is part of a label is written \. :
-%% no name here has one, so the backslash stays and the label matches nothing.
+%% The labels of a name in lower case. inet_dns gives it as a string, with \. for a dot that is part of a label. No name
+%% here has one: the backslash stays, and the label matches nothing.
 labels(".") -> [];
 labels(Domain) -> labels(Domain, <<>>).
 
@@ -152,7 +153,8 @@ service_records([Endpoint, _Service], #{endpoints := Endpoints}, _Zone) ->
 service_records([<<$_, Port/binary>>, <<$_, Protocol/binary>>, Service],
                 #{ports := Ports, endpoints := Endpoints}, Zone) ->
     case Ports of
-        #{Port := #{port := Number, protocol := P}} when P =:= tcp, Protocol =:= ~"tcp"; P =:= udp, Protocol =:= ~"udp" ->
+        #{Port := #{port := Number, protocol := P}} when P =:= tcp, Protocol =:= ~"tcp";
+                                                         P =:= udp, Protocol =:= ~"udp" ->
             Targets = [{name([Endpoint, Service | Zone]), address(IP)} || Endpoint := IP <- Endpoints],
             {[{srv, {0, 0, Number, Target}} || {Target, _} <- Targets],
              [rr(Target, Type, Data) || {Target, {Type, Data}} <- Targets]};

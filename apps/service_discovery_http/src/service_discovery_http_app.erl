@@ -12,8 +12,10 @@ start(_Type, _Args) ->
     maybe
         {ok, Port} ?= service_discovery_settings:port(service_discovery_http),
         {ok, Socket} ?= service_discovery_tcp:listen("HTTP", Port, []),
-        {ok, Pid} ?= supervisor:start_link({local, service_discovery_http_sup}, ?MODULE, Socket),
-        {ok, Pid, Socket}
+        case supervisor:start_link({local, service_discovery_http_sup}, ?MODULE, Socket) of
+            {ok, Pid} -> {ok, Pid, Socket};
+            {error, _} = Error -> gen_tcp:close(Socket), Error
+        end
     end.
 
 stop(Socket) ->

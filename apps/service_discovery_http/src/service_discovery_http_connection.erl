@@ -2,8 +2,9 @@
 -moduledoc """
 HTTP/1.1 on one connection: reads requests, has `service_discovery_http_api` answer them, writes the answers.
 
-The runtime's own parser reads request lines and headers: `erlang:decode_packet/3`, not the socket option `{packet, http}`,
-which closes the socket on a line that is too long, so that nothing can be answered. Bodies need a Content-Length.
+The runtime's own parser reads request lines and headers: `erlang:decode_packet/3`, not the socket option
+`{packet, http}`, which closes the socket on a line that is too long, so that nothing can be answered. Bodies need a
+Content-Length.
 """.
 
 -export([serve/1]).
@@ -93,6 +94,7 @@ next(Type, Socket, Buffer, Deadline) ->
     case erlang:decode_packet(Type, Buffer, []) of
         {ok, _, Rest} when byte_size(Buffer) - byte_size(Rest) > ?MAX_LINE -> too_long;
         {ok, Packet, Rest} -> {ok, Packet, Rest};
+        {error, _} = Error -> Error;
         {more, _} when byte_size(Buffer) > ?MAX_LINE -> too_long;
         {more, _} ->
             maybe

@@ -39,7 +39,8 @@ lifecycle(Config) ->
     ?assertEqual({200, #{~"services" => []}}, request(Config, get, "/services")),
     ?assertEqual({201, #{~"name" => ~"shop", ~"ports" => #{}, ~"endpoints" => #{}}},
                  request(Config, put, "/services/shop")),
-    Ports = #{~"http" => #{~"port" => 8000, ~"protocol" => ~"tcp"}, ~"dns" => #{~"port" => 53, ~"protocol" => ~"udp"}},
+    Ports = #{~"http" => #{~"port" => 8000, ~"protocol" => ~"tcp"},
+              ~"dns" => #{~"port" => 53, ~"protocol" => ~"udp"}},
     ?assertEqual({200, Ports}, request(Config, put, "/services/shop/ports",
                                        ~B({"http": {"port": 8000}, "dns": {"port": 53, "protocol": "udp"}}))),
     ?assertEqual({201, #{~"ip" => ~"10.0.0.7"}},
@@ -75,7 +76,8 @@ bad_input(Config) ->
     Ports = "/services/shop/ports",
     Endpoint = "/services/shop/endpoints/web",
     Table =
-        [{get, "/", ~"", 404}, {get, "/service", ~"", 404}, {get, "/services/", ~"", 404}, {get, "/healthz/x", ~"", 404},
+        [{get, "/", ~"", 404}, {get, "/service", ~"", 404}, {get, "/services/", ~"", 404},
+         {get, "/healthz/x", ~"", 404},
          {get, "/services/shop/", ~"", 404}, {get, "/services/shop/x", ~"", 404}, {get, "//services", ~"", 404},
          {put, "/services/Shop", ~"", 400}, {put, "/services/a%20b", ~"", 400}, {put, "/services/-", ~"", 400},
          {put, "/services/" ++ lists:duplicate(64, $a), ~"", 400}, {put, "/services/", ~"", 400},
@@ -130,8 +132,9 @@ raw_requests(Config) ->
         ++ [{[Put, "Content-Length: ", Length, "\r\n\r\n{}"], 400, closed}
             || Length <- ["-2", "+2", "0x2", "2 2", "two", "", "2,2", "2.0"]]
         ++ [{Line, 400, closed}
-            || Line <- ["hello\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "\0\0\r\n", "GET * HTTP/1.1\r\n\r\n",
-                        "CONNECT x:80 HTTP/1.1\r\n\r\n", "GET /healthz HTTP/1.1\r\nno colon\r\n\r\n",
+            || Line <- ["hello\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "\0\0\r\n",
+                        "GET * HTTP/1.1\r\n\r\n", "CONNECT x:80 HTTP/1.1\r\n\r\n",
+                        "GET /healthz HTTP/1.1\r\nno colon\r\n\r\n",
                         "GET /healthz HTTP/1.1\r\n\xe4: y\r\n\r\n"]]
         ++ [{"GET /healthz HTTP/2.0\r\n\r\n", 505, closed}, {"GET /healthz\r\n\r\n", 505, closed},
             {["GET /", Long(8176), " HTTP/1.1\r\nX: ", Long(8187), "\r\n\r\n"], 404, open}]
@@ -205,7 +208,8 @@ expect_continue(Config) ->
 
 ipv4_and_ipv6(Config) ->
     Loopbacks = [{127, 0, 0, 1}]
-        ++ [{0, 0, 0, 0, 0, 0, 0, 1} || {ok, S} <- [gen_tcp:listen(0, [inet6, {ip, loopback}])], ok =:= gen_tcp:close(S)],
+        ++ [{0, 0, 0, 0, 0, 0, 0, 1}
+            || {ok, S} <- [gen_tcp:listen(0, [inet6, {ip, loopback}])], ok =:= gen_tcp:close(S)],
     [begin
          {ok, Socket} = gen_tcp:connect(IP, proplists:get_value(port, Config), [binary, {active, false}]),
          ok = gen_tcp:send(Socket, "GET /healthz HTTP/1.1\r\n\r\n"),
@@ -215,16 +219,16 @@ ipv4_and_ipv6(Config) ->
 concurrent_registrations(Config) ->
     {201, _} = request(Config, put, "/services/shop"),
     Numbers = lists:seq(1, 200),
-    Statuses = at_once([fun() ->
-                                {Status, _, _} = raw(Config, put_endpoint(integer_to_list(N), ["10.0.0.", integer_to_list(N)])),
-                                Status
-                        end || N <- Numbers]),
+    Put = fun(N) -> put_endpoint(integer_to_list(N), ["10.0.0.", integer_to_list(N)]) end,
+    Statuses = at_once([fun() -> element(1, raw(Config, Put(N))) end || N <- Numbers]),
     ?assertEqual([201], lists:usort(Statuses)),
     {200, Endpoints} = request(Config, get, "/services/shop/endpoints"),
-    ?assertEqual(#{integer_to_binary(N) => #{~"ip" => <<"10.0.0.", (integer_to_binary(N))/binary>>} || N <- Numbers}, Endpoints).
+    ?assertEqual(#{integer_to_binary(N) => #{~"ip" => <<"10.0.0.", (integer_to_binary(N))/binary>>} || N <- Numbers},
+                 Endpoints).
 
 one_creates_others_see(Config) ->
-    Statuses = at_once([fun() -> element(1, raw(Config, "PUT /services/shop HTTP/1.1\r\n\r\n")) end || _ <- lists:seq(1, 100)]),
+    Put = "PUT /services/shop HTTP/1.1\r\n\r\n",
+    Statuses = at_once([fun() -> element(1, raw(Config, Put)) end || _ <- lists:seq(1, 100)]),
     ?assertEqual([201], [Status || Status <- Statuses, Status =/= 200]),
     ?assertEqual(100, length(Statuses)).
 
@@ -295,7 +299,8 @@ request(Config, Method, Path, Body) ->
                   put -> {Url, [], "application/json", Body};
                   _ -> {Url, []}
               end,
-    {ok, {{_, Status, _}, Headers, Answer}} = httpc:request(Method, Request, [], [{body_format, binary}]),
+    %% without {ssl, []} the httpc of OTP 29 wants CA certificates, even here
+    {ok, {{_, Status, _}, Headers, Answer}} = httpc:request(Method, Request, [{ssl, []}], [{body_format, binary}]),
     case Answer of
         <<>> ->
             {Status, none};
@@ -313,7 +318,8 @@ raw(Config, Bytes) ->
 
 put_endpoint(Name, IP) ->
     Body = iolist_to_binary([~B({"ip": "), IP, ~B("})]),
-    ["PUT /services/shop/endpoints/", Name, " HTTP/1.1\r\nContent-Length: ", integer_to_list(byte_size(Body)), "\r\n\r\n", Body].
+    ["PUT /services/shop/endpoints/", Name, " HTTP/1.1\r\n",
+     "Content-Length: ", integer_to_list(byte_size(Body)), "\r\n\r\n", Body].
 
 connect(Config) ->
     {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, proplists:get_value(port, Config), [binary, {active, false}]),

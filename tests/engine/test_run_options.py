@@ -1,0 +1,225 @@
+"""Options of run, and logs, ps, shell, diff: where the engines can't differ, so on one."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from kit.engines import poll
+from kit.repos import Desk, run
+from kit.terminal import typing
+
+
+def test_environment(desk28: Desk, tmp_path: Path) -> None:
+    """--env gives a value or passes one on, --env-file reads a file."""
+    (tmp_path / "vars").write_text("FILED=from a file\n# not this\nTWICE=file\n")
+    done = desk28.invoke(
+        "run",
+        "--detach",
+        "--env",
+        "A=x = 'y' ü",
+        "--env=PASSED",
+        "--env=TWICE=line",
+        "--env-file",
+        str(tmp_path / "vars"),
+        env={"PASSED": "on"},
+    )
+    desk28.answers(done.out)
+    inside = desk28.node(done.out, "eval", '[os:getenv(N) || N <- ["A", "PASSED", "FILED", "TWICE"]].')
+    assert inside == '["x = \'y\' ü","on","from a file","line"]'
+
+
+def test_limits_name_network_volume(desk28: Desk, tmp_path: Path) -> None:
+    (tmp_path / "shared").write_text("of the host")
+    network = desk28.docker("network", "create", f"--label=beamdock.project={desk28.repo.image}", f"net-{desk28.repo.image}")
+    try:
+        name = f"{desk28.repo.image}-chosen"
+        container = desk28.start(
+            f"--name={name}", "--memory=300m", "--cpus=1.5", f"--network={network}", f"--volume={tmp_path}/shared:/shared:ro"
+        )
+        facts = json.loads(desk28.docker("inspect", container))[0]
+        assert facts["Name"] == f"/{name}"
+        assert (facts["HostConfig"]["Memory"], facts["HostConfig"]["NanoCpus"]) == (300 * 2**20, 1_500_000_000)
+        assert [n["NetworkID"] for n in facts["NetworkSettings"]["Networks"].values()] == [network]
+        assert desk28.docker("exec", container, "cat", "/shared") == "of the host"
+        assert f"{name} " in desk28.invoke("ps").out
+        desk28.invoke("stop", "--name", name)
+    finally:
+        desk28.sweep()
+        desk28.docker("network", "rm", network)
+
+
+def test_arguments_keep_their_quoting(desk28: Desk) -> None:
+    """What follows -- reaches the start script word by word."""
+    words = ["eval", 'io:format("~p~n", [{\'a b\', "c  d", $\\s}]).']
+    container = desk28.start()
+    assert desk28.invoke("shell", "--", "/release", *words).out.splitlines()[0] == "{'a b',\"c  d\",32}"
+    desk28.sweep()
+    started = desk28.start("--", "foreground", "-extra", "one  word", "it's", "", "$HOME")
+    assert desk28.node(started, "eval", "init:get_plain_arguments().") == '["one  word","it\'s",[],"$HOME"]'
+    assert container != started
+
+
+def test_writable_and_diff(desk28: Desk) -> None:
+    """diff shows what a container with a writable root has written, and nothing for a read-only one."""
+    container = desk28.start("--name=ro-" + desk28.repo.image)
+    assert desk28.invoke("diff").out == ""
+    desk28.docker("rm", "--force", container)
+    container = desk28.start("--writable", "--name=rw-" + desk28.repo.image)
+    assert desk28.invoke("diff").out == ""
+    desk28.docker("exec", "--user=0", container, "sh", "-c", "echo x > /opt/made && mkdir /usr/sbin/own")
+    assert {"A /opt/made", "A /usr/sbin/own", "C /usr/sbin"} <= set(desk28.invoke("diff").out.splitlines())
+    assert "docker-init" not in desk28.invoke("diff").out
+
+
+def test_logs(desk28: Desk) -> None:
+    """What the node wrote; the end of it; and on until it ends; of a stopped container too."""
+    container = desk28.start('--env=ERL_FLAGS=-eval \'io:format("~ts~n",[<<"first\\nsecond ü"/utf8>>])\'')
+    poll(lambda: "second" in desk28.invoke("logs").out)
+    assert desk28.invoke("logs").out.splitlines()[-2:] == ["first", "second ü"]
+    assert desk28.invoke("logs", "--tail=1").out == "second ü"
+    with typing(desk28, "logs", "-f") as child:
+        child.expect_exact("second ü")
+        child.send("\x03")
+        child.expect_exact("^C")
+        poll(lambda: not child.isalive())
+    assert desk28.node(container, "ping") == "pong"
+    desk28.docker("stop", container)
+    assert "second ü" in desk28.invoke("logs").out
+
+
+def test_several_containers(desk28: Desk) -> None:
+    """Nothing is asked: they are listed with exit code 2, and a name chooses."""
+    names = [f"{desk28.repo.image}-{n}" for n in ("a", "b")]
+    for name in names:
+        desk28.invoke("run", "--detach", "--name", name)
+    for task in ("attach", "shell", "stop", "logs", "diff"):
+        said = desk28.invoke(task, code=2).err
+        assert all(name in said for name in names)
+        assert re.search(r"^hint: .*--name", said, re.MULTILINE)
+    assert "a-thing" in desk28.invoke("shell", f"--name={names[0]}", "--", "echo", "a-thing").out
+    assert "no container called nobody" in desk28.invoke("attach", "--name=nobody", code=1).err
+    assert len(desk28.containers("--filter=status=running")) == 2
+    table = desk28.invoke("ps").out.splitlines()
+    assert [line.split()[0] for line in table] == ["NAMES", *reversed(names)]
+
+
+def test_no_container(desk28: Desk) -> None:
+    for task in ("attach", "shell", "stop", "logs", "diff"):
+        said = desk28.invoke(task, code=1).err
+        assert said.startswith("error: no container of this project")
+        assert "hint: invoke run" in said
+
+
+def test_a_second_container_of_the_name(desk28: Desk) -> None:
+    """A running one is not replaced; one that has ended makes room."""
+    first = desk28.start()
+    said = desk28.invoke("run", "--detach", code=1).err
+    error, hint = said.splitlines()[-2:]
+    assert re.match("error: .*container of that name", error)
+    assert re.match("hint: .*--name", hint)
+    assert desk28.containers() == [first]
+    desk28.docker("kill", first)
+    second = desk28.start()
+    assert desk28.containers() == [second]
+
+
+def test_a_port_that_is_taken(desk28: Desk) -> None:
+    """The error says so, and no half-made container is left."""
+    first = desk28.start("--publish=127.0.0.1::4000", "--name=first-" + desk28.repo.image)
+    port = desk28.docker("port", first, "4000").rsplit(":", 1)[1]
+    said = desk28.invoke("run", "--detach", f"--publish={port}:4000", code=1).err
+    assert "error: the port is taken" in said
+    assert desk28.containers() == [first]
+
+
+def test_no_image(tiny: Desk) -> None:
+    for task in ("run", "run --detach"):
+        said = tiny.invoke(*task.split(), code=1).err
+        assert f"error: there is no image {tiny.reference()}" in said
+        assert "hint: invoke build" in said
+    assert tiny.containers() == []
+    assert f"there is no image {tiny.reference('other')}" in tiny.invoke("run", "--tag=other", code=1).err
+
+
+def test_an_image_that_is_behind(tiny: Desk) -> None:
+    """Every start says how the image's commit stands to the tree's."""
+    tiny.invoke("build")
+
+    def said(*args: str) -> str:
+        return tiny.invoke("run", *args, "--", "eval", "1.", code=1).err
+
+    assert "HEAD" not in said() and "edits" not in said()
+    tiny.repo.write("new.txt", "x")
+    assert "the tree has edits since" in said()
+    tiny.repo.commit()
+    assert "1 commit behind HEAD" in said()
+    tiny.repo.commit()
+    assert "2 commits behind HEAD" in said()
+    tiny.repo.write("newer.txt", "x")
+    tiny.invoke("build")
+    assert "behind" not in said()
+    assert "built before the last edits" not in said()
+
+
+def test_tasks_in_one_line(tiny: Desk) -> None:
+    """`invoke build run --detach`, and `invoke build console` on a terminal."""
+    done = tiny.invoke("build", "run", "--detach")
+    reference, container = done.out.splitlines()
+    assert reference == tiny.reference(tiny.repo.head)
+    tiny.answers(container)
+    assert "exit code 0" in tiny.invoke("stop").err
+    with typing(tiny, "build", "console") as child:
+        child.expect(r"1> ?")
+        child.send("tiny:answer() * 2.\r")
+        child.expect_exact("84")
+
+
+def test_shell(desk28: Desk) -> None:
+    """In the running container, with a terminal and without; the command's own exit code passes through."""
+    container = desk28.start()
+    assert container.startswith(desk28.invoke("shell", "--", "cat", "/etc/hostname").out)
+    desk28.invoke("shell", "--", "sh", "-c", "exit 7", code=7)
+    piped = subprocess.run(
+        ["sh", "-c", "echo 'echo $((6 * 7))' | python -m invoke shell"],
+        cwd=desk28.repo.path, env=desk28.engine.env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert piped.stdout.strip() == "42"
+    with typing(desk28, "shell") as child:
+        child.expect(r"\$ ")
+        child.send("id -u; tty; exit 3\r")
+        child.expect_exact("1000")
+        child.expect_exact("/dev/pts/")
+        poll(lambda: not child.isalive())
+        assert child.exitstatus == 3
+
+
+def test_shell_in_an_image_that_does_not_boot(desk28: Desk) -> None:
+    broken = f"{desk28.repo.image}:broken"
+    desk28.engine.build(f"FROM {desk28.reference()}\nUSER 0\nRUN rm -r /release\nUSER 1000\n", broken)
+    said = desk28.invoke("run", "--tag=broken", code=127).err
+    assert "/release" in said
+    assert desk28.invoke("shell", "--image", broken, "--", "ls", "/opt").out == "tiny"
+    assert desk28.containers() == []
+
+
+def test_dry_run_prints_what_runs(desk28: Desk) -> None:
+    """--dry-run starts nothing, and its line run by a shell does what the task does."""
+    printed = desk28.invoke("run", "--detach", "--dry-run", "--env=A=it's b", "--", "foreground", "-extra", "c  d")
+    assert desk28.containers() == []
+    container = run(desk28.engine, desk28.repo, "sh", "-c", printed.out).out
+    desk28.answers(container)
+    assert desk28.node(container, "eval", '{os:getenv("A"), lists:last(init:get_plain_arguments())} =:= {"it\'s b", "c  d"}.') == "true"
+    for task in ("stop", "attach", "shell", "logs", "diff", "stop --kill"):
+        assert desk28.invoke(*task.split(), "--dry-run").out.startswith("docker ")
+    assert desk28.containers("--filter=status=running") == [container]
+
+
+def test_quiet(desk28: Desk) -> None:
+    """Only results: an id, a digest, nothing."""
+    done = desk28.invoke("run", "--detach", "--quiet")
+    assert (done.out, done.err) == (desk28.containers()[0], "")
+    done = desk28.invoke("stop", "--quiet")
+    assert (done.out, done.err) == ("", "")

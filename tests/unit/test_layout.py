@@ -1,0 +1,192 @@
+"""Wherever tasks.py stands and however it is started: the same settings, the same result, nothing done before it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from unit.conftest import Shell, rows
+
+STAND_IN = '#!/bin/sh\necho "$0 was started" >&2\necho "$0 $*" >> "$STARTED"\nexit 99\n'
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for git and docker on the PATH, which fail; the file where they write that they were started."""
+    folder = tmp_path / "stand-ins"
+    folder.mkdir()
+    for name in ("git", "docker", "podman"):
+        (folder / name).write_text(STAND_IN)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("STARTED", str(tmp_path / "started"))
+    return tmp_path / "started"
+
+
+def test_the_list_starts_nothing(shell: Shell, started: Path) -> None:
+    """`invoke --list` and a task's help start neither git nor docker."""
+    assert "Build the release's image" in shell.invoke("--list").out
+    assert "--build-arg" in shell.invoke("--help", "build").out
+    assert not started.exists()
+    assert shell.invoke("config", code=1).err.startswith("error: git status:")
+    assert "git --no-optional-locks" in started.read_text()
+
+
+def test_the_list_does_not_load_the_docker_client(shell: Shell) -> None:
+    done = shell.python("-X", "importtime", "-m", "invoke", "--list")
+    assert " tasks" in done.err
+    assert "python_on_whales" not in done.err
+
+
+def test_the_list_is_a_page_in_imperatives(shell: Shell) -> None:
+    """One sentence each, under 70 characters, every everyday task."""
+    lines = [line.split(None, 1) for line in shell.invoke("--list").out.splitlines()[2:] if line.strip()]
+    assert {"build", "run", "console", "attach", "shell", "logs", "ps", "stop", "diff", "push", "deps-image", "config"} <= {
+        n for n, _ in lines
+    }
+    for name, about in lines:
+        assert about.strip()[0].isupper() or about.startswith("(release)"), name
+        assert len(about) < 70, name
+
+
+@pytest.mark.parametrize(
+    "task", ["build", "push", "run", "console", "attach", "shell", "logs", "ps", "stop", "diff", "deps-image", "config"]
+)
+def test_every_parameter_has_a_help_text(task: str) -> None:
+    import tasks
+
+    made = next(t for t in tasks.ALL if t.name.replace("_", "-") == task)
+    parameters = [a.names[0] for a in made.get_arguments()]
+    assert {p.replace("_", "-") for p in parameters} == set(made.help) or all(made.help.values())
+    assert all(a.help for a in made.get_arguments())
+    assert not [n for a in made.get_arguments() for n in a.names if n == "h"]
+
+
+def test_from_a_subfolder_and_as_a_script(shell: Shell) -> None:
+    """`invoke config` and `python tasks.py config` say the same, from the project's folder and from below it."""
+    (shell.path / "src" / "deep").mkdir(parents=True)
+    shell.repo.settings("  nofile: 9\n")
+    said = shell.invoke("config").out
+    assert rows(said)["nofile"] == ("9", "invoke.yaml:3")
+    assert shell.invoke("config", cwd="src/deep").out == said
+    assert shell.python("tasks.py", "config").out == said
+    assert shell.python("../../tasks.py", "config", cwd="src/deep").out == said
+    assert shell.python(str(shell.path / "tasks.py"), "config", cwd="/").out == said
+
+
+def test_as_a_script_its_help_says_how_it_was_started(shell: Shell) -> None:
+    assert "Build the release's image" in shell.python("tasks.py", "--list").out
+
+
+def test_a_variable_counts_for_a_script_too(shell: Shell) -> None:
+    done = shell.python("tasks.py", "config", env={"INVOKE_BEAMDOCK_PROVENANCE": "false", "INVOKE_BEAMDOCK_PROFILE": "default"})
+    assert rows(done.out)["provenance"] == ("false", "INVOKE_BEAMDOCK_PROVENANCE")
+    assert rows(done.out)["profile"] == ("default", "INVOKE_BEAMDOCK_PROFILE")
+
+
+HOST = """\
+from invoke.collection import Collection
+from invoke.tasks import task
+
+import beam_tasks
+
+
+@task
+def lint(c):
+    "Look at the code"
+
+
+ns = Collection(lint, Collection.from_module(beam_tasks, name="docker"))
+ns.configure({"image": {"x": 1}})
+"""
+
+
+@pytest.fixture
+def hosted(shell: Shell) -> Shell:
+    """A project with a tasks.py of its own, which has ours under another name in it."""
+    (shell.path / "tasks.py").rename(shell.path / "beam_tasks.py")
+    shell.repo.write("tasks.py", HOST)
+    return shell
+
+
+def test_in_a_larger_collection(hosted: Shell) -> None:
+    """Tasks are docker.build and so on; settings and variables are read as ever."""
+    names = {line.split()[0] for line in hosted.invoke("--list").out.splitlines() if line.startswith("  ")}
+    assert {"lint", "docker.build", "docker.deps-image", "docker.config"} <= names
+    hosted.repo.settings("  nofile: 9\n")
+    shown = rows(hosted.invoke("docker.config", env={"INVOKE_BEAMDOCK_PROVENANCE": "false"}).out)
+    assert shown["nofile"] == ("9", "invoke.yaml:3")
+    assert shown["provenance"] == ("false", "INVOKE_BEAMDOCK_PROVENANCE")
+
+
+def test_renamed(shell: Shell) -> None:
+    """Under another name, with `invoke --collection` or as a script."""
+    (shell.path / "tasks.py").rename(shell.path / "container.py")
+    said = shell.invoke("--collection", "container", "config").out
+    assert "tiny" in said
+    assert shell.python("container.py", "config").out == said
+
+
+def test_in_a_folder_of_the_project(shell: Shell) -> None:
+    """A tasks.py in tools/ finds the rebar.config above it."""
+    (shell.path / "tools").mkdir()
+    (shell.path / "tasks.py").rename(shell.path / "tools" / "tasks.py")
+    assert rows(shell.python("tools/tasks.py", "config").out)["release"] == ("tiny", "rebar.config:2")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="BUG: with tasks.py in a subfolder Invoke reads the invoke.yaml beside it, and ours the lines of the one above"
+)
+def test_in_a_folder_of_the_project_with_its_settings(shell: Shell) -> None:
+    (shell.path / "tools").mkdir()
+    (shell.path / "tasks.py").rename(shell.path / "tools" / "tasks.py")
+    shell.repo.settings("  nofile: 9\n")
+    assert rows(shell.python("tools/tasks.py", "config").out)["nofile"] == ("9", "invoke.yaml:3")
+
+
+def test_without_rebar_config(shell: Shell) -> None:
+    (shell.path / "rebar.config").unlink()
+    assert shell.invoke("config", code=2).err.startswith("error: there is no rebar.config in")
+
+
+def test_a_rebar_config_that_does_not_parse(shell: Shell) -> None:
+    shell.repo.write("rebar.config", "{erl_opts, []}.\n{relx, [}.\n")
+    assert shell.invoke("config", code=2).err.startswith("error: rebar.config:2 can't be read: ")
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: a `version` that is no Erlang term is a TermError traceback (and an empty one an IndexError)")
+@pytest.mark.parametrize("version", ["{git, long", "1.2.3", "Version"])
+def test_a_version_that_does_not_parse(shell: Shell, version: str) -> None:
+    shell.repo.settings(f'  version: "{version}"\n')
+    assert "`version`" in shell.invoke("config", code=2).err
+
+
+def test_no_repository_and_no_commit(shell: Shell, tmp_path: Path) -> None:
+    git = shell.path / ".git"
+    git.rename(tmp_path / "gone")
+    assert "is in no git repository\nhint:" in shell.invoke("config", code=2, env={"GIT_CEILING_DIRECTORIES": str(tmp_path)}).err
+    shell.repo.git("init", "--quiet")
+    assert shell.invoke("config", code=2).err.startswith("error: the repository has no commit yet\nhint: ")
+
+
+def test_without_git(shell: Shell, tmp_path: Path) -> None:
+    """On a machine that has none."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    assert shell.invoke("config", code=2, env={"PATH": str(tmp_path / "bin")}).err.startswith("error: git is not installed\nhint: ")
+
+
+def test_dry_run_prints_one_command_and_needs_no_docker(shell: Shell, started: Path) -> None:
+    """Ready to paste: the contexts it names are there; no docker was started."""
+    (started.parent / "stand-ins" / "git").unlink()
+    done = shell.invoke("build", "--dry-run")
+    assert done.out.startswith("docker buildx build ")
+    assert len(done.out.splitlines()) == 1
+    contexts = dict(word.split("=", 1) for word in done.out.split() if word.startswith(("git=", "deps=")))
+    assert all(Path(folder).is_dir() for folder in contexts.values()) and set(contexts) == {"git", "deps"}
+    assert done.err == ""
+    assert not started.exists()
+    assert shell.repo.git("status", "--porcelain") == ""

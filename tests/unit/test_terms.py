@@ -1,0 +1,412 @@
+"""Reading Erlang terms as file:consult/1 does: every construct, and an error with its line for everything else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tasks
+from tasks import Atom, TermError, Tuple, read_terms
+
+TERMS: list[tuple[str, Any]] = [
+    ("a.", Atom("a")),
+    ("a_B@c1.", Atom("a_B@c1")),
+    ("'Hello world'.", Atom("Hello world")),
+    (r"'it\'s'.", Atom("it's")),
+    ("'\\n'.", Atom("\n")),
+    ("ünï.", Atom("ünï")),
+    ("'日本'.", Atom("日本")),
+    ("1.", 1),
+    ("-1.", -1),
+    ("+1.", 1),
+    ("1_000_000.", 1000000),
+    ("16#fF.", 255),
+    ("-16#ff.", -255),
+    ("2#1010_1010.", 170),
+    ("36#z.", 35),
+    ("1.5.", 1.5),
+    ("-1.5e-3.", -0.0015),
+    ("1.0E5.", 100000.0),
+    ("1_0.5.", 10.5),
+    ("$a.", 97),
+    ("$ .", 32),
+    (r"$\n.", 10),
+    (r"$\s.", 32),
+    (r"$\\.", 92),
+    ("$'.", 39),
+    ('$".', 34),
+    ("$%.", 37),
+    ("$..", 46),
+    (r"$\^A.", 1),
+    (r"$\x41.", 65),
+    (r"$\x{1F600}.", 0x1F600),
+    (r"$\101.", 65),
+    ("$ü.", 252),
+    ('"".', ""),
+    ('"text".', "text"),
+    ('"one" "two"\n "three".', "onetwothree"),
+    ('"50% of it".', "50% of it"),
+    ('"日本 🎉".', "日本 🎉"),
+    (r'"\"quoted\"".', '"quoted"'),
+    (r'"\n\t\r\s\b\f\v\e\d\\".', "\n\t\r \b\f\v\x1b\x7f\\"),
+    (r'"\x41\x{42}\103\0".', "ABC\0"),
+    (r'"\^A\q".', "\x01q"),
+    ('"two\nlines".', "two\nlines"),
+    ('"""\n  one\n    two\n  """.', "one\n  two"),
+    ('"""\n  a "quoted" one\n\n  \\n stays\n  """.', 'a "quoted" one\n\n\\n stays'),
+    ('""""\n  """\n  """".', '"""'),
+    ('~"sigil".', b"sigil"),
+    ('~s"text".', "text"),
+    (r'~S"raw\n".', r"raw\n"),
+    ("{}.", Tuple()),
+    ("{a,1}.", Tuple((Atom("a"), 1))),
+    ("[].", []),
+    ("[a, {b}, [c]].", [Atom("a"), Tuple((Atom("b"),)), [Atom("c")]]),
+    ("<<>>.", b""),
+    ('<<"bytes">>.', b"bytes"),
+    ('<<"ü"/utf8>>.', "ü".encode()),
+    ("#{}.", {}),
+    ("#{a => 1, <<\"b\">> => [c]}.", {"a": 1, repr(b"b"): [Atom("c")]}),
+    ("fun mod:name/2.", Atom("fun mod:name/2")),
+    ("% one\n{a, % two ]}\n 1 %% three\n}. % four", Tuple((Atom("a"), 1))),
+    ("%% ends without a line feed\na.", Atom("a")),
+    ("\ufeffa.", Atom("a")),
+    ("{a,\r\n 1}.\r\n", Tuple((Atom("a"), 1))),
+    ("a\n.", Atom("a")),
+    ("a\u00a0.", Atom("a")),
+]  # fmt: skip
+
+TODAY = {
+    # What rebar.config files rarely have and tasks.py does not read as Erlang does.
+    r"$\x41.": "a character by its code",
+    r"$\x{1F600}.": "a character by its code",
+    r"$\101.": "a character by its code",
+    r'~S"raw\n".': "a raw sigil",
+    '~"sigil".': "~ alone makes a binary",
+    '""""\n  """\n  """".': "four quotes",
+    "<<1, 2>>.": "bytes by number",
+}
+
+
+def cases() -> list[Any]:
+    known = [pytest.param(t, v, marks=pytest.mark.xfail(strict=True, reason=TODAY[t])) if t in TODAY else (t, v) for t, v in TERMS]
+    return [*known, pytest.param("<<1, 2>>.", b"\1\2", marks=pytest.mark.xfail(strict=True, reason=TODAY["<<1, 2>>."]))]
+
+
+@pytest.mark.parametrize(("text", "value"), cases())
+def test_constructs(text: str, value: Any) -> None:
+    read = read_terms(text)
+    assert read == [value]
+    assert type(read[0]) is type(value)
+
+
+def test_several_terms_in_order() -> None:
+    assert read_terms('{a, 1}.\n{b, 2}.\n\n%% none\n"c".') == [("a", 1), ("b", 2), "c"]
+    assert read_terms("") == read_terms("\n \t%% nothing\n") == []
+
+
+def test_a_tuple_knows_its_line() -> None:
+    """Counted over comments, strings of several lines and CRLF."""
+    terms = read_terms('% 1\r\n\r\n{a, "x\r\ny",\r\n {b}}.\n"""\n a\n """. {c}.')
+    assert (terms[0].line, terms[0][2].line, terms[2].line) == (3, 5, 8)
+
+
+ERRORS = [
+    ("{a, 1}", 1, "."),
+    ("a.\nb", 2, "."),
+    ("a.\n\n{b,\n c.\n", 4, "."),
+    ("[1, 2", 1, ","),
+    ("{relx, [}.", 1, "}"),
+    ("{a, }.", 1, "}"),
+    ("{, a}.", 1, ","),
+    ("a.\n]\n", 2, "]"),
+    ("a.\n  Variable.", 2, "Variable"),
+    ("a.\n\n?MACRO.", 3, "?MACRO"),
+    ('{a,\n "not closed}.\n', 2, "not"),
+    ("'not closed.", 1, "not"),
+    ("#{a, 1}.", 1, "=>"),
+    ("#record{}.", 1, "#record"),
+    ("[a|b].", 1, "|"),
+    ("{a, 1}\n{b, 2}.", 2, "."),
+    ("a\n% comment\n% comment", 3, "."),
+    ("a.\r\nb.\r\n?.", 3, "?"),
+    ("f() -> ok.", 1, "."),
+    ("<<<<<< HEAD\na.\n", 1, "<<"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "word"), ERRORS)
+def test_errors_name_the_line(text: str, line: int, word: str) -> None:
+    with pytest.raises(TermError) as error:
+        read_terms(text)
+    assert (error.value.line, word in str(error.value)) == (line, True), str(error.value)
+
+
+NOT_NUMBERS = ["2#12", "37#1", "1#1", "0#0", r'"\x{110000}"', r"'\x{FFFFFFFF}'", "9" * 5000, "16#_"]
+
+
+@pytest.mark.parametrize("text", NOT_NUMBERS, ids=lambda t: t[:16])
+@pytest.mark.xfail(strict=True, reason="BUG: a ValueError of int() or chr() goes through as a traceback")
+def test_numbers_and_characters_that_are_none(text: str) -> None:
+    """An error with the line where they stand."""
+    with pytest.raises(TermError) as error:
+        read_terms(f"a.\n\n{text}.")
+    assert error.value.line == 3
+
+
+@pytest.mark.parametrize("opening", ["[", "{", "#{a => ", "{a, [", "[{"])
+@pytest.mark.parametrize("depth", [10, 200, 5000, 100_000])
+def test_deep_nesting(opening: str, depth: int) -> None:
+    """Deep terms are read or refused, and never end in a traceback."""
+    closing = "".join({"[": "]", "{": "}"}[c] for c in reversed(opening) if c in "[{")
+    text = opening * depth + "a" + closing * depth + "."
+    try:
+        assert read_terms(text)
+    except TermError:
+        assert depth > sys.getrecursionlimit() / 5
+
+
+# -------------------------------------------------------------------------------------------------------- round trip
+
+written = st.characters(exclude_categories=["Cs"])
+atoms = st.one_of(st.from_regex(r"[a-z][a-zA-Z0-9_@]{0,8}", fullmatch=True), st.text(written, max_size=8)).map(Atom)
+keys = st.one_of(atoms, st.integers())
+leaves = st.one_of(
+    atoms,
+    st.integers(),
+    st.text(written, max_size=12),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text("ab%", max_size=5).map(str.encode),
+)
+terms = st.recursive(
+    leaves,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.lists(inner, max_size=4).map(Tuple), st.dictionaries(keys, inner, max_size=3)),
+    max_leaves=12,
+)
+# An odd number of backslashes, quotes and full stops within comments and between any two words.
+gaps = st.sampled_from(["", " ", "\n", "\t ", "\r\n", '  %% a "comment", it\'s }]>>. \\\n', "%\n", "\n\n\u00a0"])
+
+
+def quoted(text: str, quote: str) -> str:
+    return quote + text.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
+
+
+def words(term: Any) -> list[str]:
+    """A term as the words that Erlang writes it in."""
+    if isinstance(term, Atom):
+        return [quoted(term, "'")]
+    if isinstance(term, str):
+        return [quoted(term, '"')]
+    if isinstance(term, bytes):
+        return ["<<", quoted(term.decode(), '"'), ">>"]
+    if isinstance(term, float):
+        mantissa, e, exponent = repr(term).partition("e")
+        return [(mantissa if "." in mantissa else f"{mantissa}.0") + e + exponent]
+    if isinstance(term, dict):
+        pairs = [[*words(key), "=>", *words(value)] for key, value in term.items()]
+        return ["#{", *joined(pairs), "}"]
+    if isinstance(term, (list, tuple)):
+        inner = joined([words(item) for item in term])
+        return ["{", *inner, "}"] if isinstance(term, tuple) else ["[", *inner, "]"]
+    return [str(term)]
+
+
+def joined(parts: list[list[str]]) -> list[str]:
+    return [word for i, part in enumerate(parts) for word in ([","] if i else []) + part]
+
+
+@given(st.lists(terms, max_size=4), st.data())
+def test_round_trip(values: list[Any], data: st.DataObject) -> None:
+    """Any terms, in any layout with any comments, are read as they were written."""
+    text = ""
+    for value in values:
+        for word in [*words(value), "."]:
+            text += data.draw(gaps) + word
+        text += "\n"
+    assert read_terms(text) == [plain_lines(v) for v in values]
+
+
+def plain_lines(term: Any) -> Any:
+    """What a term is after CRLF became a line feed, as in any text file that Python or git reads."""
+    if isinstance(term, Atom):
+        return Atom(term.replace("\r\n", "\n"))
+    if isinstance(term, str):
+        return term.replace("\r\n", "\n")
+    if isinstance(term, dict):
+        return {plain_lines(k): plain_lines(v) for k, v in term.items()}
+    if isinstance(term, tuple):
+        return Tuple(plain_lines(t) for t in term)
+    return [plain_lines(t) for t in term] if isinstance(term, list) else term
+
+
+# -------------------------------------------------------------------------------------------------------------- fuzz
+
+bits = st.sampled_from(["{", "}", "[", "]", "<<", ">>", "#{", "=>", ",", ".", '"', '"""', "'", "$", "\\", "%", "\n", " ", "a", "1", "#", "~s", "fun ", "a:b/1", "/", "1.5", "e5", "_"])  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=60), st.lists(bits, max_size=30).map("".join)))
+def test_any_text(text: str) -> None:
+    """Terms or TermError, nothing else."""
+    try:
+        read = read_terms(text)
+    except TermError as error:
+        assert 1 <= error.line <= text.count("\n") + 1
+        assert str(error)
+    else:
+        assert isinstance(read, list)
+
+
+LONG = ['"', "'", '"""', '"""\n', " ", "\n", "%", "%\n", "\\", '"\\', "$", "$\\", "1", "1_", "1.", "fun ", "fun", "fun a:", "~b", "a", "<<", "'\"", '" ', "\t\"\"\"\n", "1e", "-", "_", "[", "{a,"]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", LONG)
+@pytest.mark.parametrize("around", ["{}", '"""\n{}', '"{}', "'{}", "fun {}"])
+def test_long_texts_take_no_time(piece: str, around: str) -> None:
+    """100 kB of anything are read or refused within a second."""
+    text = around.replace("{}", piece * (100_000 // len(piece)))
+    began = time.process_time()
+    try:
+        read_terms(text)
+    except TermError:
+        pass
+    except ValueError as error:  # see test_numbers_and_characters_that_are_none
+        assert "digits" in str(error)
+    assert time.process_time() - began < 1
+
+
+# ------------------------------------------------------------------------------------------------------ rebar.config
+
+TWO = '{relx, [{release, {one, "1"}, [a]},\n {release, {two, {git, short}}, [b]}]}.\n{profiles, [{prod, []}]}.'
+
+
+def facts(text: str, profile: str = "prod", scripted: bool = False) -> tasks.Rebar:
+    return tasks.rebar_facts(text, profile, scripted)
+
+
+def chosen(text: str, wanted: str = "", profile: str = "prod", scripted: bool = False) -> tasks.Release:
+    return tasks.choose_release(facts(text, profile, scripted), wanted, profile)
+
+
+def test_one_release() -> None:
+    release = chosen("{profiles, [{prod, []}]}.\n{relx, [\n {release, {sd, {git, long}}, [sd]}]}.")
+    assert (release.name, release.version, release.line) == ("sd", ("git", "long"), 3)
+
+
+@pytest.mark.parametrize("default", ["two", '{two, "2"}', "{two, {git, short}}"])
+def test_default_release(default: str) -> None:
+    """One of several is chosen by {default_release, …} in either of its forms."""
+    assert chosen(TWO.replace("{relx, [", "{relx, [{default_release, " + default + "}, ")).name == "two"
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: {default_release, Name, Vsn}, relx's documented form, is read by its name alone: {two, _}")
+def test_default_release_with_a_version() -> None:
+    """relx: {default_release, Name, Vsn} names the release and its version."""
+    text = '{relx, [{release, {two, "1"}, []}, {release, {two, "2"}, []}, {default_release, two, "2"}]}. {profiles, [{prod, []}]}.'
+    assert chosen(text).version == "2"
+
+
+def test_a_wish_goes_over_the_default() -> None:
+    assert chosen(TWO.replace("{relx, [", "{relx, [{default_release, two}, "), "one").name == "one"
+
+
+def test_the_profiles_relx_goes_over_the_top() -> None:
+    text = (
+        '{relx, [{release, {sd, "top"}, []}, {default_release, other}]}.\n'
+        '{profiles, [{test, [{relx, [{release, {t, "t"}, []}]}]},\n {prod, [{relx, [{release, {sd, "prod"}, []}, {default_release, sd}]}]}]}.'
+    )
+    assert (chosen(text).version, chosen(text).line) == ("prod", 3)
+    assert [r.name for r in facts(text).releases] == ["sd"]
+    assert facts(text).default == "sd"
+    assert chosen(text, "t", "test").version == "t"
+
+
+def test_a_release_that_only_the_profile_has() -> None:
+    assert chosen('{profiles, [{prod, [{relx, [{release, {sd, "1"}, []}]}]}]}.').name == "sd"
+
+
+def test_a_release_with_a_configuration_of_its_own() -> None:
+    """{release, {Name, Vsn}, Apps, Config} is one too."""
+    assert chosen('{relx, [{release, {sd, "1"}, [a], [{dev_mode, true}]}]}. {profiles, [{prod, []}]}.').name == "sd"
+
+
+REFUSED: list[tuple[str, str, str, str]] = [
+    (TWO, "", "prod", "rebar.config:1 has 2 releases, one and two\nhint: choose one: --release one"),
+    (TWO, "three", "prod", "rebar.config has no release three\nhint: it has one, two"),
+    (TWO, "", "pord", "rebar.config has no profile pord\nhint: did you mean `prod`?"),
+    ("{erl_opts, []}. {profiles, [{prod, []}]}.", "", "prod", "rebar.config has no release\nhint: add {relx,"),
+    ("{relx, []}.", "", "prod", "rebar.config has no release\nhint: add {relx,"),
+    ('{relx, [{release, {a, "1"}, []}]}.', "", "prod", "rebar.config has no profile prod\nhint: add {profiles,"),
+    ("", "", "prod", "rebar.config has no release\nhint"),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted", "profile", "error"), REFUSED)
+def test_what_leaves_a_choice_or_has_none(text: str, wanted: str, profile: str, error: str) -> None:
+    with pytest.raises(tasks.Exit) as caught:
+        chosen(text, wanted, profile)
+    assert caught.value.code == 2
+    assert str(caught.value.message).startswith(f"error: {error}")
+
+
+def test_the_proposed_profile_is_one() -> None:
+    """What the hint says to add makes the error go away."""
+    text = '{relx, [{release, {a, "1"}, []}]}.\n'
+    with pytest.raises(tasks.Exit) as caught:
+        chosen(text)
+    added = str(caught.value.message).split("add ", 1)[1].split(" or set", 1)[0]
+    assert chosen(text + added).name == "a"
+
+
+def test_the_default_profile_is_always_there() -> None:
+    assert chosen('{relx, [{release, {a, "1"}, []}]}.', profile="default").name == "a"
+
+
+def test_a_script_may_add_what_is_wanted() -> None:
+    """With a rebar.config.script, a named release or profile is taken at its word; without a name there is none to take."""
+    assert chosen(TWO, "three", scripted=True).name == "three"
+    assert chosen(TWO, "one", "other", scripted=True).name == "one"
+    with pytest.raises(tasks.Exit, match="has no release"):
+        chosen("", scripted=True)
+
+
+ODD = [
+    "{relx, 1}.", "{relx, foo}.", "{relx, [1, a, {}]}.", "{relx, [{release}]}.", "{relx, [{release, {}}]}.", "{relx, [{release, {a}}]}.",
+    "{relx, [{release, a}]}.", "{relx, [{default_release, {}}]}.", "{relx}.", "{profiles, 1}.", "{profiles, [{}]}.",
+    "{profiles, [{prod}]}.", "{profiles, [{prod, 1}]}.", "{profiles, [{prod, a}]}.", "{profiles}.", "{profiles, []}.", "a.", "[].", "{}.",
+]  # fmt: skip
+CRASHES = {
+    "{relx, 1}.", "{relx, [{release, {}}]}.", "{relx, [{release, {a}}]}.", "{relx, [{default_release, {}}]}.", "{profiles, 1}.",
+    "{profiles, [{}]}.", "{profiles, [{prod}]}.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(t, marks=pytest.mark.xfail(strict=True, reason="BUG: IndexError or TypeError as a traceback")) if t in CRASHES else t
+        for t in ODD
+    ],
+)
+def test_odd_shapes_are_no_release(text: str) -> None:
+    """A rebar.config of terms that relx would refuse has no release; reading it is no crash."""
+    with pytest.raises(tasks.Exit, match="no (release|profile)"):
+        chosen(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("{git, long}", "{git, long}"),
+        ('"1.0"', '"1.0"'),
+        ("git", "git"),
+        ('{cmd, "git describe"}', '{cmd, "git describe"}'),
+        ('{file, "V"}', '{file, "V"}'),
+    ],
+)
+def test_a_version_as_erlang_writes_it(text: str, shown: str) -> None:
+    assert tasks.erlang(read_terms(text + ".")[0]) == shown
