@@ -27,8 +27,14 @@ def engine28() -> Engine:
 def empty_engine() -> Iterator[Engine]:
     """A second machine, with no image and no cache on it."""
     engine = engine_at("TEST_ENGINE_EMPTY")
+    clear(engine)
     assert engine.docker("image", "ls", "--quiet") == ""
     yield engine
+    clear(engine)
+
+
+def clear(engine: Engine) -> None:
+    """Leave nothing on an engine, whatever was there: an interrupted run, say, cleans nothing up."""
     if left := engine.docker("ps", "--all", "--quiet").split():
         engine.docker("rm", "--force", *left)
     engine.docker("system", "prune", "--all", "--force", "--volumes")

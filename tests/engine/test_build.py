@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from kit.engines import poll
-from kit.repos import Desk
+from kit.repos import Desk, Repo
 
 
 def test_reference_on_stdout_and_the_tags(tiny_on_each: Desk) -> None:
@@ -61,7 +61,7 @@ def test_more_tags_and_a_registry(desk28: Desk) -> None:
     commit, where = desk28.repo.head, f"{desk28.engine.registry}/test/{desk28.repo.image}"
     done = desk28.invoke("build", "--tag=one", "--tag", "v2.0", f"--registry={desk28.engine.registry}/test")
     assert done.out == f"{where}:{commit}"
-    assert desk28.engine.images(where) == {f"{where}:{tag}" for tag in (commit, "main", "one", "v2.0")}
+    assert desk28.engine.images(where) == {f"{where}:{tag}" for tag in (commit, desk28.repo.branch, "one", "v2.0")}
     assert len(set(desk28.engine.ids(*desk28.engine.images(where)))) == 1
 
 
@@ -138,7 +138,7 @@ def test_git_noise_builds_nothing(tiny_on_each: Desk) -> None:
     git("clone", "--quiet", str(desk.repo.path), str(other))
     git("-C", str(other), "commit", "--quiet", "--allow-empty", "--message=theirs")
     git("-C", str(other), "tag", "theirs")
-    git("fetch", "--quiet", "--tags", str(other), "main:theirs")
+    git("fetch", "--quiet", "--tags", str(other), f"{desk.repo.branch}:theirs")
     git("branch", "mine")
     unchanged("fetch, branch, tag")
 
@@ -158,7 +158,7 @@ def test_tag_elsewhere_builds_nothing(tiny: Desk) -> None:
     git("checkout", "--quiet", "-b", "side", "HEAD~1")
     tiny.repo.commit("side")
     git("tag", "--annotate", "--message=9.9.9", "9.9.9")
-    git("checkout", "--quiet", "main")
+    git("checkout", "--quiet", tiny.repo.branch)
     git("gc", "--aggressive", "--quiet", "--prune=now")
     before = tiny.engine.ids(reference)
     done = tiny.invoke("build")
@@ -196,7 +196,7 @@ def test_worktree(tiny: Desk) -> None:
     """Where .git is a file that points elsewhere, the version is right all the same."""
     folder = tiny.repo.path.parent / "worktree"
     tiny.repo.git("worktree", "add", "--quiet", "-b", "side", str(folder))
-    there = Desk(tiny.engine, type(tiny.repo)(folder, tiny.repo.image))
+    there = Desk(tiny.engine, Repo(folder, tiny.repo.image, "side"))
     commit = there.repo.commit("side")
     reference = there.invoke("build").out
     assert there.images == {reference, there.reference("side")}

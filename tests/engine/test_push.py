@@ -107,7 +107,7 @@ def test_the_branch_that_is_checked_out(pusher: Desk) -> None:
         said = pusher.invoke("push", "--branch").err
         assert registry.tags(repository(pusher)) == tags
         assert re.search(rf"\({re.escape(name)}\): pushing", said)
-    git("symbolic-ref", "HEAD", "refs/heads/main")
+    git("symbolic-ref", "HEAD", f"refs/heads/{pusher.repo.branch}")
 
 
 CI = {
@@ -142,7 +142,7 @@ def test_a_detached_head_in_ci(pusher: Desk) -> None:
         assert registry.tags(repository(pusher)) == tags | {"given"}
         assert pusher.invoke("push").out.startswith(f"{registry.address}/{repository(pusher)}@sha256:")
     finally:
-        pusher.repo.git("checkout", "--quiet", "main")
+        pusher.repo.git("checkout", "--quiet", pusher.repo.branch)
 
 
 def test_a_dirty_tree_is_refused(pusher: Desk) -> None:

@@ -22,6 +22,7 @@ class Repo:
 
     path: Path
     image: str
+    branch: str  # of its own too: containers are called RELEASE-BRANCH
     env: dict[str, str] = field(default_factory=dict)
 
     def git(self, *args: str) -> str:
@@ -107,8 +108,8 @@ class Desk:
     def docker(self, *args: str, check: bool = True) -> str:
         return self.engine.docker(*args, check=check)
 
-    def reference(self, tag: str = "main") -> str:
-        return f"{self.repo.image}:{tag}"
+    def reference(self, tag: str = "") -> str:
+        return f"{self.repo.image}:{tag or self.repo.branch}"
 
     @property
     def images(self) -> set[str]:
@@ -158,11 +159,12 @@ def vendor(path: Path) -> None:
 def new_repo(path: Path) -> Repo:
     """A git repository at path, with the vendored files and an image name that no other test has."""
     path.mkdir(parents=True)
-    repo = Repo(path, f"t{uuid.uuid4().hex[:10]}")
+    name = uuid.uuid4().hex[:10]
+    repo = Repo(path, f"t{name}", f"b{name}")
     vendor(path)
     repo.settings()
     repo.write(".gitignore", "_build/\n__pycache__/\n")
-    repo.git("init", "--quiet", "--initial-branch=main")
+    repo.git("init", "--quiet", f"--initial-branch={repo.branch}")
     return repo
 
 
