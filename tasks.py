@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import fcntl
 import hashlib
+import importlib.util
 import inspect
 import json
 import os
@@ -98,6 +99,12 @@ class Settings:
     run_base: str = setting("", "the runner's base image (default: the Dockerfile's RUN_BASE)")
     build_packages: list[str] = setting([], "Debian packages that the build needs")
     runtime_packages: list[str] = setting([], "Debian packages that the running release needs")
+    build_env: dict[str, str] = setting({}, "environment of the build: {ERL_COMPILER_OPTIONS: ...}")
+    prebuild: str = setting("", "a shell command to run before rebar3, in the project's folder")
+    rebar3: str = setting("", "a rebar3 of the repo's own, ./rebar3 for example (default: the base image's)")
+    dependency_files: list[str] = setting([], "files that rebar.config.script reads, where they decide the dependencies; patterns")
+    debian_mirror: str = setting("", "where packages come from, instead of deb.debian.org/debian")
+    certificate_authority: str = setting("", "a file with a company's own certificate authority, PEM")
     build_args: dict[str, str] = setting({}, "more build arguments for the Dockerfile")
     platform: str = setting("", "the platform to build for (default: this machine's)", r"\w+/\w+(/\w+)?", "linux/arm64")
     network: str = setting("", "the network of build steps: host, none (default: the builder's)")
@@ -497,15 +504,17 @@ def git_context(root: Path, need: str) -> dict[str, bytes]:
     return files
 
 
-def dependency_files(root: Path) -> dict[str, bytes]:
-    """What decides the dependencies, as it stands: path -> content."""
+def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
+    """What decides the dependencies, as it stands: path -> content. Checkouts are dependencies that are there already."""
     patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
-    return {
-        f.relative_to(root).as_posix(): f.read_bytes()
-        for p in patterns
-        for f in root.glob(p)
-        if f.parts[len(root.parts)] not in ("_build", "_checkouts")
-    }
+    found = [f for p in patterns for f in root.glob(p) if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
+    found += [f for f in root.glob("_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
+        named = [f for f in root.glob(pattern) if f.is_file()]
+        if not named:
+            raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
+        found += named
+    return {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
 
 
 def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -712,6 +721,10 @@ def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[
         "PROJECT": project.image.replace("/", "-"),
         "BUILD_PACKAGES": " ".join(settings.build_packages),
         "RUNTIME_PACKAGES": " ".join(settings.runtime_packages),
+        "DEBIAN_MIRROR": settings.debian_mirror,
+        "REBAR3": settings.rebar3,
+        "PREBUILD": settings.prebuild,
+        "BUILD_ENV": "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.build_env.items()),
     }
     build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
     for pair in flags.build_arg or ():
@@ -724,7 +737,12 @@ def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[
             raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
     sources = [f.read_text(errors="replace") for f in project.root.glob("**/src/*.app.src") if "_build" not in f.parts]
     need = history_needed(project.release.version, project.scripted, sources)
-    contexts = {"deps": dependency_files(project.root), "git": git_context(project.root, need)}
+    contexts = {"deps": dependency_files(project.root, settings), "git": git_context(project.root, need)}
+    if settings.certificate_authority:
+        file = project.root / Path(settings.certificate_authority).expanduser()
+        if not file.is_file():
+            raise failure(f"{file} does not exist, and is the certificate_authority in invoke.yaml")
+        contexts["authority"] = {"authority.crt": file.read_bytes()}
     image = target not in ("builder", "tarball")
     return Build(
         project=project,
@@ -754,11 +772,11 @@ def deps_key(plan: Build, dockerfile: str) -> str:
     stages = re.split(r"(?mi)^(?=FROM\s)", dockerfile)
     last = next((i for i, text in enumerate(stages) if re.match(r"(?i)FROM\s+\S+\s+AS\s+builder\b", text)), len(stages))
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    others = ("RUN_BASE", "RUNTIME_PACKAGES", "RELEASE")
+    others = ("RUN_BASE", "RUNTIME_PACKAGES", "RELEASE", "PREBUILD")
     parts: list[bytes] = ["".join(stages[: last + 1]).encode(), (plan.project.settings.platform or f"linux/{machine}").encode()]
     parts += [f"{n}={v}".encode() for n, v in sorted(plan.build_args.items()) if n not in others]
-    for name, content in sorted(plan.contexts.get("deps", {}).items()):
-        parts += [name.encode(), content]
+    for context in ("deps", "authority"):
+        parts += [part for name, content in sorted(plan.contexts.get(context, {}).items()) for part in (name.encode(), content)]
     key = hashlib.sha256()
     for part in parts:
         key.update(b"%d:%s" % (len(part), part))
@@ -944,6 +962,41 @@ REASONS = [
     ),
     ("port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
+# What a compiler or a shell misses, and the Debian package that has it.
+MISSING = re.compile(
+    r"fatal error: (?P<header>[^ :]+): No such file|cannot find -l(?P<library>[^ :]+)"
+    r"|(?:sh|bash|env): (?:\d+: |line \d+: )?(?:exec: )?(?P<command>[\w+.-]+): (?:command )?not found"
+    r"|make[^:\n]*: (?P<made>[\w+.-]+): No such file"
+)
+PACKAGES = {
+    name: package
+    for package, names in {
+        "autoconf": "autoconf autoreconf",
+        "build-essential": "make gcc cc g++ c++",
+        "cargo": "cargo rustc",
+        "erlang-dev": "ei.h erl_nif.h erl_driver.h",
+        "libc6-dev": "stdio.h stdlib.h string.h",
+        "libexpat1-dev": "expat expat.h",
+        "libicu-dev": "unicode icuuc",
+        "liblz4-dev": "lz4 lz4.h",
+        "libncurses-dev": "curses.h ncurses.h ncurses tinfo",
+        "libpam0g-dev": "security pam",
+        "libpq-dev": "libpq-fe.h pq",
+        "libsctp-dev": "netinet/sctp.h sctp",
+        "libsnappy-dev": "snappy.h snappy-c.h snappy",
+        "libsodium-dev": "sodium.h sodium",
+        "libsqlite3-dev": "sqlite3.h sqlite3",
+        "libssl-dev": "openssl ssl crypto",
+        "libtool": "libtoolize libtool",
+        "libyaml-dev": "yaml.h yaml",
+        "libzstd-dev": "zstd.h zstd",
+        "pkgconf": "pkg-config",
+        "uuid-dev": "uuid",
+        "zlib1g-dev": "zlib.h z",
+        **{tool: tool for tool in ("automake", "bison", "cmake", "curl", "flex", "m4", "patch", "perl", "python3", "unzip", "wget")},
+    }.items()
+    for name in names.split()
+}
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -954,6 +1007,12 @@ def explain(log: str, command: str) -> Exit:
     if own:
         return Exit("\n".join(dict.fromkeys(own)), code=1)
     last = ([x for x in text.splitlines() if x.startswith("ERROR: ")] or text.strip().splitlines() or ["it says nothing"])[-1]
+    missing = MISSING.search(text)
+    what = str(next(filter(None, missing.groups()))) if missing else ""
+    if what in ("mix", "elixir"):
+        return failure("a dependency wants Elixir, which this build does not have", "Elixir dependencies are not supported", 1)
+    if package := PACKAGES.get(what) or PACKAGES.get(what.split("/")[0]):
+        return failure(f"the build needs {what}", f"`build_packages: [{package}]` under `{KEY}:` in invoke.yaml", 1)
     step = re.search(r'process "/bin/sh -c (.*)" did not complete successfully: exit code: (\d+)', last)
     if step:
         return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {step[1][:200]}", "its output is above", 1)
@@ -991,6 +1050,8 @@ def build_image(plan: Build, flags: Common) -> bool:
     if not dockerfile.is_file():
         raise failure(f"{dockerfile} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
     builder = Builder("docker", direct=False) if flags.dry_run else require_buildx()
+    for look in BEFORE_BUILD:
+        look(plan, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
     project.context_folder.mkdir(parents=True, exist_ok=True)
@@ -1438,12 +1499,30 @@ def config(c: Context, flags: Common) -> None:
         print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
 
 
-ENVIRONMENT = take_environment(os.environ)
-ns = Collection(*ALL)
-ns.configure({"tasks": {"auto_dash_names": True}})
+# Called with the plan and the flags, before a build. A capability adds its own.
+BEFORE_BUILD: list[Callable[[Build, Common], None]] = []
+
+
+def load_capabilities(folder: Path) -> None:
+    """Load the modules of ci/beamdock, which add tasks to ALL. By path and under names of our own: a repo may have a `ci` too,
+    and this file may have another name."""
+    sys.modules.setdefault(f"{KEY}_tasks", sys.modules[__name__])
+    for file in sorted(folder.glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"{KEY}_{file.stem}", file)
+        if spec and spec.loader:
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+
 
 if __name__ == "__main__":
+    # Invoke loads this file again, as the project's collection, so that the settings are those of `invoke`.
     from invoke.main import program
 
     here = Path(__file__).resolve()
-    program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
+    sys.exit(program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]]))
+
+ENVIRONMENT = take_environment(os.environ)
+load_capabilities(Path(__file__).parent / "ci" / KEY)
+ns = Collection(*ALL)
+ns.configure({"tasks": {"auto_dash_names": True}})
