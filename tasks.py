@@ -454,12 +454,21 @@ def look_at(root: Path) -> Tree:
     return tree
 
 
+# What a git command may ask that commits and tags alone can't answer.
+NEEDS_TREES = re.compile(r"--dirty|--broken|--abbrev-ref|git\s+(-\S+\s+)*(status|diff|ls-files|branch|symbolic-ref|diff-index)|\s--\s+\S")
+
+
 def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
     """What the versions read of the history: none, commit, or all (ancestors and tags). sources: texts of .app.src files."""
     form = erlang(version) if not isinstance(version, str) or isinstance(version, Atom) else ""
-    if scripted or re.match(r"git|semver|\{cmd|\{git, (?!long|short)", form):
-        return "all"
-    if any(re.search(r"\{\s*vsn\s*,\s*(git|semver|\{\s*(git|cmd)\b)", text) for text in sources):
+    inside = "\n".join(re.findall(r"\{\s*vsn\s*,\s*(?:git|semver|\{\s*(?:git|cmd)\b[^\n]*)", "\n".join(sources)))
+    if asks := NEEDS_TREES.search(f"{form if form.startswith('{cmd') else ''}\n{inside}"):
+        command = next(t for t in (form, *inside.splitlines()) if asks[0] in t)
+        raise failure(
+            f"the version asks git for more than commits and tags: {command}",
+            "the build has no trees and no branch: git describe --tags, say",
+        )
+    if scripted or inside or re.match(r"git|semver|\{cmd|\{git, (?!long|short)", form):
         return "all"
     return "commit" if form.startswith("{git") else "none"
 
@@ -670,6 +679,7 @@ class Common:
 
     dry_run: bool = flag(False, "print the docker commands, and run none")
     quiet: bool = flag(False, "print only results and errors")
+    release: str = flag("", "the release, where rebar.config has several")
 
 
 @dataclass(frozen=True)
@@ -677,7 +687,6 @@ class BuildFlags(Common):
     """Flags of the tasks that build, with docker's own names."""
 
     registry: str = flag("", "the registry, instead of the setting")
-    release: str = flag("", "the release, where rebar.config has several")
     build_arg: Optional[list[str]] = flag(None, "a build argument, NAME=VALUE; may be repeated", many=True)
     secret: Optional[list[str]] = flag(None, "id=NAME,src=PATH or id=NAME,env=VARIABLE; may be repeated", many=True)
     ssh: str = flag("", "default, or ID=PATH of a socket or a key")
@@ -1520,7 +1529,8 @@ if __name__ == "__main__":
     from invoke.main import program
 
     here = Path(__file__).resolve()
-    sys.exit(program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]]))
+    program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
+    sys.exit()
 
 ENVIRONMENT = take_environment(os.environ)
 load_capabilities(Path(__file__).parent / "ci" / KEY)
