@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -43,18 +44,27 @@ def test_plain_buildx_without_the_history(tiny: Desk) -> None:
     assert tiny.node(container, "eval", "tiny:answer().") == "42"
 
 
-# A hook that takes the boot script out of the packed release, as a careless overlay or hook would.
+def hook(desk: Desk, before_or_after: str, task: str, script: str) -> None:
+    """Give the project a hook, committed."""
+    desk.repo.write("hook.sh", f"set -eu\n{script}\n")
+    desk.repo.write("rebar.config", TINY_CONFIG + f'{{{before_or_after}_hooks, [{{{task}, "sh hook.sh"}}]}}.\n')
+    desk.repo.commit()
+
+
+# Takes the boot script out of the packed release, as a careless overlay or hook would.
 NO_BOOT = """\
-{post_hooks, [{tar, "cd $REBAR_BASE_DIR/prod/rel/tiny && mkdir x && tar -xzf *.tar.gz -C x && rm x/releases/*/start.boot && \
-tar -czf $(ls *.tar.gz) -C x . && rm -r x"}]}.
+cd $REBAR_BASE_DIR/prod/rel/tiny
+mkdir x
+tar -xzf *.tar.gz -C x
+rm x/releases/*/start.boot
+tar -czf *.tar.gz -C x .
 """
 
 
 def test_no_boot_script(tiny: Desk) -> None:
-    tiny.repo.write("rebar.config", TINY_CONFIG + NO_BOOT)
-    commit = tiny.repo.commit()
+    hook(tiny, "post", "tar", NO_BOOT)
     error, hint = failed(tiny)
-    assert error == f"the release has no boot script, releases/{commit}/start.boot"
+    assert error == f"the release has no boot script, releases/{tiny.repo.head}/start.boot"
     assert hint
 
 
@@ -69,9 +79,7 @@ def test_no_start_script(tiny: Desk) -> None:
 def native(desk: Desk, libraries: str) -> None:
     """Give the release a shared object in priv/, linked to these libraries."""
     desk.repo.write("c_src/nif.c", "int nif(void) { return 0; }\n")
-    gcc = f"mkdir -p priv && gcc -shared -fPIC -Wl,--no-as-needed -o priv/nif.so c_src/nif.c {libraries}"
-    desk.repo.write("rebar.config", TINY_CONFIG + f'{{pre_hooks, [{{compile, "{gcc}"}}]}}.\n')
-    desk.repo.commit()
+    hook(desk, "pre", "compile", f"mkdir -p priv\ngcc -shared -fPIC -Wl,--no-as-needed -o priv/nif.so c_src/nif.c {libraries}")
 
 
 def test_a_library_that_the_runner_lacks(tiny_on_each: Desk) -> None:
@@ -103,7 +111,7 @@ def test_a_library_of_no_package(tiny: Desk) -> None:
     )  # fmt: skip
     error, hint = failed(tiny)
     assert error == f"lib/tiny-1/priv/nif.so needs libown.so.3, which {tiny.engine.run_base} lacks"
-    assert "runtime_packages" in hint and "libown.so.3" in hint
+    assert "runtime_packages" in hint
 
 
 ALPINE = """\
@@ -123,7 +131,7 @@ def test_alpine_is_refused(tiny: Desk, which: str) -> None:
     """With the reason and what would fit."""
     alpine = tiny.engine.build(ALPINE.format(base=tiny.engine.run_base, project=tiny.repo.image), f"alpine-{tiny.repo.image}:3.22")
     error, hint = failed(tiny, env={f"INVOKE_BEAMDOCK_{which}": alpine})
-    assert error.startswith(f"{alpine} is Alpine Linux v3.22, and has to be Debian or Ubuntu")
+    assert re.match(f"{re.escape(alpine)} is Alpine Linux v3.22.* Debian or Ubuntu", error)
     assert "debian:" in hint and "erlang:" in hint
     tiny.docker("rmi", "--force", alpine)
 

@@ -13,15 +13,16 @@ from kit.repos import Desk, refused
 
 PODMAN = """\
 FROM {base} AS installed
-RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends podman crun >/dev/null
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends podman crun netavark >/dev/null
 RUN mkdir -p /out/bin /out/lib && for name in podman conmon crun; do \
-      cp /usr/bin/$name /out/bin && cp -L $(ldd /usr/bin/$name | grep -o '/[^ ]*') /out/lib; done
+      cp /usr/bin/$name /out/bin && cp -L $(ldd /usr/bin/$name | grep -o '/[^ ]*') /out/lib; done && cp /usr/lib/podman/netavark /out/bin
 FROM scratch
 COPY --from=installed /out /
 """
 CONFIG = """\
 [engine]
 conmon_path = ["{0}/conmon"]
+helper_binaries_dir = ["{0}/fs/bin"]
 runtime = "crun"
 [engine.runtimes]
 crun = ["{0}/crun"]

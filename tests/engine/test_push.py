@@ -192,7 +192,7 @@ def test_a_registry_that_asks_for_a_login(tiny_on_each: Desk, tmp_path: Path) ->
     with serving(desk.engine, tmp_path / "registry", auth=True) as registry:
         where = f"--registry={registry.address}/test"
         error, hint = failure_of(desk.invoke("push", where, code=1).err)
-        assert error == "error: the registry refused the login"
+        assert "refused the login" in error
         assert hint == f"hint: docker login {registry.address}"
         config = tmp_path / "docker"
         config.mkdir()
@@ -205,7 +205,7 @@ def test_a_registry_that_asks_for_a_login(tiny_on_each: Desk, tmp_path: Path) ->
 
         login("wrong-passw0rd")
         done = desk.invoke("push", where, code=1, env=auth)
-        assert failure_of(done.err)[0] == "error: the registry refused the login"
+        assert "refused the login" in failure_of(done.err)[0]
         assert "wrong-passw0rd" not in done.out + done.err
         login(PASSWORD)
         assert desk.invoke("push", where, env=auth).out.startswith(f"{registry.address}/test/{desk.repo.image}@sha256:")
@@ -215,8 +215,8 @@ def test_a_read_only_registry(tiny_on_each: Desk, tmp_path: Path) -> None:
     with serving(tiny_on_each.engine, tmp_path / "registry", readonly=True) as registry:
         error, _ = failure_of(tiny_on_each.invoke("push", f"--registry={registry.address}/test", code=1).err)
         assert "read-only" in error
-        assert registry.tags(f"test/{tiny_on_each.repo.image}") == set()
-        assert tiny_on_each.engine.images(f"{registry.address}/test/{tiny_on_each.repo.image}") == set()
+        assert registry.tags(repository(tiny_on_each)) == set()
+        assert tiny_on_each.engine.images(f"{registry.address}/{repository(tiny_on_each)}") == set()
 
 
 def test_deps_image(pusher: Desk, empty_engine: Engine) -> None:

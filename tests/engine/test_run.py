@@ -9,7 +9,7 @@ import pexpect
 import pytest
 from kit.engines import poll
 from kit.repos import Desk
-from kit.terminal import ask, ended, leave, typing
+from kit.terminal import ask, ended, hang_up, leave, typing
 
 LEAVING = "Ctrl-G then q leaves"
 
@@ -131,7 +131,7 @@ def test_a_terminal_that_is_gone(desk: Desk) -> None:
     with typing(desk, "run") as child:
         (container,) = poll(desk.containers)
         desk.answers(container)
-        child.ptyproc.fileobj.close()
+        hang_up(child)
         poll(lambda: desk.containers() == [])
 
 

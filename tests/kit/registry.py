@@ -58,7 +58,7 @@ class Registry:
 @contextmanager
 def serving(engine: Engine, folder: Path, auth: bool = False, readonly: bool = False) -> Iterator[Registry]:
     """A docker-registry of our own, of the engine's packages, on a port that it picks itself."""
-    binary = next(engine.state.glob("root/**/docker-registry"))
+    binary = next(engine.state.glob("root/**/bin/docker-registry"))
     folder.mkdir()
     (folder / "htpasswd").write_text(HTPASSWD)
     config: dict[str, Any] = {

@@ -84,7 +84,7 @@ def run(engine: Engine, repo: Repo, *words: str, code: int = 0, cwd: str = ".", 
         text=True,
         check=False,
     )
-    assert done.returncode == code, f"{shlex.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, f"{shlex.join(words)} ended with {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}"
     assert "Traceback" not in done.stderr, done.stderr
     return Result(done.returncode, done.stdout.strip(), done.stderr.strip())
 

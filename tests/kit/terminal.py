@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pexpect
 
@@ -49,3 +50,9 @@ def ended(child: pexpect.spawn[str]) -> int:
     child.expect(pexpect.EOF)
     child.close()
     return child.exitstatus if child.exitstatus is not None else -(child.signalstatus or 0)
+
+
+def hang_up(child: pexpect.spawn[str]) -> None:
+    """Take the terminal itself away, as closing its window does; what runs on it gets SIGHUP, and can write nowhere."""
+    process: Any = vars(child)["ptyproc"]
+    process.fileobj.close()

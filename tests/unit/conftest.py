@@ -18,11 +18,13 @@ from kit.repos import TINY_CONFIG, Repo, Result, new_repo
 # tasks.py takes its variables out of the environment when it is imported; the tests of other folders need them.
 sys.path.insert(0, str(ROOT))
 before = dict(os.environ)
+from invoke.exceptions import Exit  # noqa: E402
+
 import tasks  # noqa: E402
 
 os.environ.update(before)
 
-settings.register_profile("unit", deadline=None, derandomize=True, max_examples=150)
+settings.register_profile("unit", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("unit")
 
 
@@ -101,6 +103,6 @@ def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Se
     return tasks.Project(root, tasks.Settings(**given), {}, tasks.Release(release, version, 1), False, tree)
 
 
-def said(error: pytest.ExceptionInfo[tasks.Exit]) -> str:
+def said(error: pytest.ExceptionInfo[Exit]) -> str:
     """The text of a failure."""
     return str(error.value.message)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from invoke.exceptions import Exit
 
 import tasks
 from tasks import Atom, TermError, Tuple, read_terms
@@ -78,6 +79,7 @@ TERMS: list[tuple[str, Any]] = [
     ("\ufeffa.", Atom("a")),
     ("{a,\r\n 1}.\r\n", Tuple((Atom("a"), 1))),
     ("a\n.", Atom("a")),
+    ('"two\r\nlines".', "two\nlines"),
     ("a\u00a0.", Atom("a")),
 ]  # fmt: skip
 
@@ -90,6 +92,7 @@ TODAY = {
     '~"sigil".': "~ alone makes a binary",
     '""""\n  """\n  """".': "four quotes",
     "<<1, 2>>.": "bytes by number",
+    "-16#ff.": "BUG: ValueError as a traceback, for the sign goes to the base",
 }
 
 
@@ -135,8 +138,8 @@ ERRORS = [
     ("{a, 1}\n{b, 2}.", 2, "."),
     ("a\n% comment\n% comment", 3, "."),
     ("a.\r\nb.\r\n?.", 3, "?"),
-    ("f() -> ok.", 1, "."),
-    ("<<<<<< HEAD\na.\n", 1, "<<"),
+    ("f() -> ok.", 1, "no Erlang term"),
+    ("<<<<<< HEAD\na.\n", 1, "HEAD"),
 ]
 
 
@@ -160,7 +163,7 @@ def test_numbers_and_characters_that_are_none(text: str) -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", "{", "#{a => ", "{a, [", "[{"])
-@pytest.mark.parametrize("depth", [10, 200, 5000, 100_000])
+@pytest.mark.parametrize("depth", [10, 150, 20_000])
 def test_deep_nesting(opening: str, depth: int) -> None:
     """Deep terms are read or refused, and never end in a traceback."""
     closing = "".join({"[": "]", "{": "}"}[c] for c in reversed(opening) if c in "[{")
@@ -246,7 +249,8 @@ def plain_lines(term: Any) -> Any:
 
 # -------------------------------------------------------------------------------------------------------------- fuzz
 
-bits = st.sampled_from(["{", "}", "[", "]", "<<", ">>", "#{", "=>", ",", ".", '"', '"""', "'", "$", "\\", "%", "\n", " ", "a", "1", "#", "~s", "fun ", "a:b/1", "/", "1.5", "e5", "_"])  # fmt: skip
+bits = st.sampled_from(["{", "}", "[", "]", "<<", ">>", "#{", "=>", ",", ".", '"', '"""', "'", "$", "\\", "%", "\n", " ", "a", "1",
+    "#", "~s", "fun ", "a:b/1", "/", "1.5", "e5", "_"])  # fmt: skip
 
 
 @given(st.one_of(st.text(max_size=60), st.lists(bits, max_size=30).map("".join)))
@@ -261,7 +265,8 @@ def test_any_text(text: str) -> None:
         assert isinstance(read, list)
 
 
-LONG = ['"', "'", '"""', '"""\n', " ", "\n", "%", "%\n", "\\", '"\\', "$", "$\\", "1", "1_", "1.", "fun ", "fun", "fun a:", "~b", "a", "<<", "'\"", '" ', "\t\"\"\"\n", "1e", "-", "_", "[", "{a,"]  # fmt: skip
+LONG = ['"', "'", '"""', '"""\n', " ", "\n", "%", "%\n", "\\", '"\\', "$", "$\\", "1", "1_", "1.", "fun ", "fun", "fun a:", "~b", "a",
+    "<<", "'\"", '" ', "\t\"\"\"\n", "1e", "-", "_", "[", "{a,"]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", LONG)
@@ -275,7 +280,7 @@ def test_long_texts_take_no_time(piece: str, around: str) -> None:
     except TermError:
         pass
     except ValueError as error:  # see test_numbers_and_characters_that_are_none
-        assert "digits" in str(error)
+        assert "int" in str(error)
     assert time.process_time() - began < 1
 
 
@@ -297,16 +302,16 @@ def test_one_release() -> None:
     assert (release.name, release.version, release.line) == ("sd", ("git", "long"), 3)
 
 
-@pytest.mark.parametrize("default", ["two", '{two, "2"}', "{two, {git, short}}"])
+@pytest.mark.parametrize("default", ["two", '{two, "2"}', "{two, {git, short}}", 'two, "2"'])
 def test_default_release(default: str) -> None:
     """One of several is chosen by {default_release, …} in either of its forms."""
     assert chosen(TWO.replace("{relx, [", "{relx, [{default_release, " + default + "}, ")).name == "two"
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: {default_release, Name, Vsn}, relx's documented form, is read by its name alone: {two, _}")
+@pytest.mark.xfail(strict=True, reason="BUG: of two releases of one name the first is taken, whatever default_release says")
 def test_default_release_with_a_version() -> None:
-    """relx: {default_release, Name, Vsn} names the release and its version."""
-    text = '{relx, [{release, {two, "1"}, []}, {release, {two, "2"}, []}, {default_release, two, "2"}]}. {profiles, [{prod, []}]}.'
+    """{default_release, {Name, Vsn}} names the release and its version."""
+    text = '{relx, [{release, {two, "1"}, []}, {release, {two, "2"}, []}, {default_release, {two, "2"}}]}. {profiles, [{prod, []}]}.'
     assert chosen(text).version == "2"
 
 
@@ -317,7 +322,8 @@ def test_a_wish_goes_over_the_default() -> None:
 def test_the_profiles_relx_goes_over_the_top() -> None:
     text = (
         '{relx, [{release, {sd, "top"}, []}, {default_release, other}]}.\n'
-        '{profiles, [{test, [{relx, [{release, {t, "t"}, []}]}]},\n {prod, [{relx, [{release, {sd, "prod"}, []}, {default_release, sd}]}]}]}.'
+        '{profiles, [{test, [{relx, [{release, {t, "t"}, []}]}]},\n '
+        '{prod, [{relx, [{release, {sd, "prod"}, []}, {default_release, sd}]}]}]}.'
     )
     assert (chosen(text).version, chosen(text).line) == ("prod", 3)
     assert [r.name for r in facts(text).releases] == ["sd"]
@@ -347,7 +353,7 @@ REFUSED: list[tuple[str, str, str, str]] = [
 
 @pytest.mark.parametrize(("text", "wanted", "profile", "error"), REFUSED)
 def test_what_leaves_a_choice_or_has_none(text: str, wanted: str, profile: str, error: str) -> None:
-    with pytest.raises(tasks.Exit) as caught:
+    with pytest.raises(Exit) as caught:
         chosen(text, wanted, profile)
     assert caught.value.code == 2
     assert str(caught.value.message).startswith(f"error: {error}")
@@ -356,7 +362,7 @@ def test_what_leaves_a_choice_or_has_none(text: str, wanted: str, profile: str, 
 def test_the_proposed_profile_is_one() -> None:
     """What the hint says to add makes the error go away."""
     text = '{relx, [{release, {a, "1"}, []}]}.\n'
-    with pytest.raises(tasks.Exit) as caught:
+    with pytest.raises(Exit) as caught:
         chosen(text)
     added = str(caught.value.message).split("add ", 1)[1].split(" or set", 1)[0]
     assert chosen(text + added).name == "a"
@@ -370,7 +376,7 @@ def test_a_script_may_add_what_is_wanted() -> None:
     """With a rebar.config.script, a named release or profile is taken at its word; without a name there is none to take."""
     assert chosen(TWO, "three", scripted=True).name == "three"
     assert chosen(TWO, "one", "other", scripted=True).name == "one"
-    with pytest.raises(tasks.Exit, match="has no release"):
+    with pytest.raises(Exit, match="has no release"):
         chosen("", scripted=True)
 
 
@@ -394,7 +400,7 @@ CRASHES = {
 )
 def test_odd_shapes_are_no_release(text: str) -> None:
     """A rebar.config of terms that relx would refuse has no release; reading it is no crash."""
-    with pytest.raises(tasks.Exit, match="no (release|profile)"):
+    with pytest.raises(Exit, match=r"no (release|profile)"):
         chosen(text)
 
 

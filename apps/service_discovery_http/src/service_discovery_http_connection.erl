@@ -28,7 +28,7 @@ serve(Socket, Buffer) ->
             {Status, Headers, Json} = answer(Method, Path, Body),
             case send(Socket, Method, KeepAlive, Status, Headers, Json) of
                 ok when KeepAlive -> serve(Socket, Rest);
-                _ -> gen_tcp:close(Socket)
+                _ -> linger(Socket)
             end;
         {refuse, Status, Reason} ->
             _ = send(Socket, 'GET', false, Status, [], #{~"error" => Reason}),

@@ -1,0 +1,535 @@
+"""git: what the work tree is, and the small git folder that a version reads, the same bytes on every machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from invoke.exceptions import Exit
+from kit.repos import Repo
+
+import tasks
+from unit.conftest import Shell, said
+
+IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "protocol.file.allow=always"]
+
+
+def git(path: Path, *args: str, check: bool = True) -> str:
+    done = subprocess.run(["git", *IDENTITY, *args], cwd=path, capture_output=True, check=check)
+    return done.stdout.decode(errors="surrogateescape").strip()
+
+
+def tree(path: Path) -> tasks.Tree:
+    return tasks.look_at(path)
+
+
+# --------------------------------------------------------------------------------------------------- the work tree
+
+
+def test_clean(repo: Repo) -> None:
+    assert tree(repo.path) == tasks.Tree(repo.head, "main", ())
+
+
+NAMES = ["plain.txt", "with space", " leading", "trailing ", "line\nfeed", "tab\there", "ü.txt", "日本", "quote\"'", "a\\b", "-x", "1 2",
+    "? x", "# branch.oid x", "\udcff\udcfe"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_of_every_kind(repo: Repo, name: str) -> None:
+    """Untracked, staged, changed and removed: the path is the very name."""
+    (repo.path / os.fsencode(name).decode("utf-8", "surrogateescape")).write_text("1")
+    assert tree(repo.path).dirty == (name,)
+    git(repo.path, "add", "--all")
+    assert tree(repo.path).dirty == (name,)
+    git(repo.path, "commit", "--quiet", "--message=x")
+    assert tree(repo.path).dirty == ()
+    (repo.path / name).write_text("22")
+    assert tree(repo.path).dirty == (name,)
+    (repo.path / name).unlink()
+    assert tree(repo.path).dirty == (name,)
+
+
+def test_rename_and_copy(repo: Repo) -> None:
+    """The new path alone, and what follows it is read rightly; from names that look like records too."""
+    text = "\n".join(map(str, range(50)))
+    for name in ("1 old", "? old", "c"):
+        repo.write(name, text + name)
+    repo.commit()
+    repo.git("mv", "1 old", "new name")
+    repo.git("mv", "--", "? old", "2 new")
+    repo.write("z last", "x")
+    assert set(tree(repo.path).dirty) == {"new name", "2 new", "z last"}
+    repo.git("config", "status.renames", "copies")
+    repo.write("c", text + "c and more")
+    repo.write("copy of c", text + "c")
+    repo.git("add", "--all")
+    assert set(tree(repo.path).dirty) == {"new name", "2 new", "z last", "c", "copy of c"}
+
+
+def test_conflict(repo: Repo) -> None:
+    repo.write("a b", "1")
+    repo.commit()
+    repo.git("checkout", "--quiet", "-b", "other")
+    repo.write("a b", "2")
+    repo.commit()
+    repo.git("checkout", "--quiet", "main")
+    repo.write("a b", "3")
+    repo.commit()
+    git(repo.path, "merge", "other", check=False)
+    assert tree(repo.path) == tasks.Tree(repo.head, "main", ("a b",))
+
+
+def test_ignored_files_do_not_count(repo: Repo) -> None:
+    repo.write("_build/x", "1")
+    assert tree(repo.path).dirty == ()
+
+
+def test_a_changed_mode_counts(repo: Repo) -> None:
+    (repo.path / "tasks.py").chmod(0o755)
+    assert tree(repo.path).dirty == ("tasks.py",)
+
+
+def test_submodule(repo: Repo, tmp_path: Path) -> None:
+    """One that was changed, or has another commit, makes the tree dirty."""
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "--quiet")
+    (other / "f").write_text("1")
+    git(other, "add", "f")
+    git(other, "commit", "--quiet", "--message=x")
+    git(repo.path, "submodule", "--quiet", "add", str(other), "lib/sub module")
+    repo.commit()
+    assert tree(repo.path).dirty == ()
+    (repo.path / "lib/sub module/f").write_text("2")
+    assert tree(repo.path).dirty == ("lib/sub module",)
+    git(repo.path / "lib/sub module", "commit", "--quiet", "--all", "--message=y")
+    assert tree(repo.path).dirty == ("lib/sub module",)
+
+
+def test_worktree(repo: Repo, tmp_path: Path) -> None:
+    git(repo.path, "worktree", "add", "--quiet", "-b", "feature/ü#1", str(tmp_path / "wt"))
+    assert tree(tmp_path / "wt") == tasks.Tree(repo.head, "feature/ü#1", ())
+
+
+def test_detached(repo: Repo) -> None:
+    repo.git("checkout", "--quiet", "--detach")
+    assert tree(repo.path) == tasks.Tree(repo.head, "", ())
+
+
+def test_initial(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(Exit) as caught:
+        tree(tmp_path)
+    assert said(caught) == "error: the repository has no commit yet\nhint: images are tagged with the commit: git add, git commit"
+    assert caught.value.code == 2
+
+
+def test_a_project_in_a_subfolder(repo: Repo) -> None:
+    """What differs outside of it doesn't count."""
+    repo.write("service/rebar.config", "x")
+    repo.commit()
+    repo.write("elsewhere", "1")
+    repo.write("README.md", "1")
+    assert tree(repo.path / "service").dirty == ()
+    repo.write("service/rebar.config", "y")
+    assert tree(repo.path / "service").dirty == ("service/rebar.config",)
+
+
+def test_a_branch_called_detached(repo: Repo) -> None:
+    repo.git("checkout", "--quiet", "-b", "detached")
+    assert tree(repo.path).branch == "detached"
+
+
+def test_a_branch_of_any_bytes(repo: Repo) -> None:
+    subprocess.run([b"git", b"checkout", b"--quiet", b"-b", b"b\xff"], cwd=repo.path, check=True)
+    assert tree(repo.path).branch == "b\udcff"
+
+
+def test_looking_changes_nothing(repo: Repo) -> None:
+    """The index isn't even refreshed: another git may be at work."""
+    index = repo.path / ".git" / "index"
+    os.utime(repo.path / "tasks.py")
+    before = (index.read_bytes(), index.stat().st_mtime_ns)
+    tree(repo.path)
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == before
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: status.showUntrackedFiles=no in the user's configuration makes a tree with new files clean")
+def test_the_users_configuration_hides_nothing(repo: Repo) -> None:
+    """On every machine the same tree is dirty or clean."""
+    repo.git("config", "status.showUntrackedFiles", "no")
+    repo.write("new.erl", "x")
+    assert tree(repo.path).dirty == ("new.erl",)
+
+
+def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(Exit, match="is in no git repository") as caught:
+        tree(tmp_path)
+    assert caught.value.code == 2
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: git's messages are read, in whatever language they are; LC_ALL=C is not set")
+def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git says is compared with English texts, so git is told to speak it."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text('#!/bin/sh\n[ "$LC_ALL" = C ] || [ "$LC_ALL" = C.UTF-8 ] || exit 1\n')
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    tasks.git(repo.path, "status")
+
+
+# --------------------------------------------------------------------------------------------------- the git context
+
+
+@pytest.mark.parametrize(
+    ("version", "scripted", "sources", "need"),
+    [
+        ('"1.0"', False, [], "none"),
+        ('"git"', False, [], "none"),
+        ('"semver"', False, [], "none"),
+        ('{file, "VERSION"}', False, [], "none"),
+        ("{git, long}", False, [], "commit"),
+        ("{git, short}", False, [], "commit"),
+        ("git", False, [], "all"),
+        ("semver", False, [], "all"),
+        ('{cmd, "git describe"}', False, [], "all"),
+        ("{git, latest}", False, [], "all"),
+        ('"1.0"', True, [], "all"),
+        ("{git, long}", True, [], "all"),
+        ("{git, long}", False, ["{application, a, [{vsn, git}]}."], "all"),
+        ("{git, long}", False, ["{application, a, [{ vsn ,\n git }]}."], "all"),
+        ("{git, long}", False, ["{application, a, [{vsn, {cmd, \"x\"}}]}."], "all"),
+        ("{git, long}", False, ["{application, a, [{vsn, {git, short}}]}."], "all"),
+        ("{git, long}", False, ["{application, a, [{vsn, semver}]}."], "all"),
+        ("{git, long}", False, ["{application, a, [{vsn, \"1.0\"}]}.", "{application, b, [{vsn, \"git\"}]}."], "commit"),
+        ('"1.0"', False, ["{application, a, [{vsn, git}]}."], "all"),
+    ],
+)  # fmt: skip
+def test_history_needed(version: str, scripted: bool, sources: list[str], need: str) -> None:
+    assert tasks.history_needed(tasks.read_terms(version + ".")[0], scripted, sources) == need
+
+
+@pytest.fixture
+def tagged(repo: Repo) -> Repo:
+    """Three commits, a merge, tags of both kinds."""
+    repo.git("tag", "v0.1")
+    repo.write("a", "1")
+    repo.commit("second")
+    repo.git("tag", "--annotate", "v1.0", "--message=one")
+    repo.git("checkout", "--quiet", "-b", "side")
+    repo.write("b", "1")
+    repo.commit("aside")
+    repo.git("checkout", "--quiet", "main")
+    repo.write("c", "1")
+    repo.commit("third")
+    repo.git("merge", "--quiet", "--no-ff", "--message=merge", "side")
+    return repo
+
+
+COMMANDS: dict[str, list[list[str]]] = {
+    "gc": [["gc", "--aggressive", "--quiet", "--prune=now"]],
+    "repack": [["repack", "-a", "-d", "-f", "--quiet", "--depth=50", "--window=50"]],
+    "bitmaps": [["repack", "-a", "-d", "-b", "--quiet"], ["commit-graph", "write", "--reachable"]],
+    "packed refs": [["pack-refs", "--all"]],
+    "status": [["status"]],
+    "configuration": [["config", "core.compression", "9"], ["config", "pack.window", "50"], ["config", "pack.compression", "9"],
+                      ["config", "pack.threads", "4"], ["config", "tag.sort", "-refname"]],
+    "index version": [["config", "pack.indexVersion", "1"]],
+}  # fmt: skip
+
+
+def disturb(repo: Repo, tmp_path: Path, how: str) -> Path:
+    """Do to the repository what must not matter; where to look then."""
+    path = repo.path
+    for words in COMMANDS.get(how, []):
+        git(path, *words)
+    if how == "branches":
+        git(path, "checkout", "--quiet", "-b", "ahead")
+        git(path, "commit", "--quiet", "--allow-empty", "--message=ahead")
+        git(path, "tag", "ahead-1")
+        git(path, "checkout", "--quiet", "main")
+    if how == "stash":
+        (path / "a").write_text("stashed")
+        git(path, "stash", "--quiet")
+    if how in ("clone", "clone of one branch"):
+        options = ["--single-branch"] if how != "clone" else []
+        git(tmp_path, "clone", "--quiet", *options, f"file://{path}", "clone")
+        return tmp_path / "clone"
+    if how == "worktree":
+        git(path, "worktree", "add", "--quiet", "--detach", str(tmp_path / "wt"))
+        return tmp_path / "wt"
+    if how == "subfolder":
+        (path / "src").mkdir()
+        return path / "src"
+    return path
+
+
+OWN = pytest.mark.xfail(strict=True, reason="BUG: pack.indexVersion of the user's configuration is in the bytes")
+DISTURBANCES = [*COMMANDS, "branches", "stash", "clone", "clone of one branch", "worktree", "subfolder"]
+
+
+@pytest.mark.parametrize("how", [pytest.param(how, marks=[OWN] if how == "index version" else []) for how in DISTURBANCES])
+def test_the_same_bytes(tagged: Repo, tmp_path: Path, how: str) -> None:
+    before = {need: tasks.git_context(tagged.path, need) for need in ("commit", "all")}
+    where = disturb(tagged, tmp_path, how)
+    assert {need: tasks.git_context(where, need) for need in ("commit", "all")} == before
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="BUG: core.abbrev, which grows with a clone's objects, counts for {git, long} too",
+)
+def test_a_long_version_does_not_depend_on_abbreviations(tagged: Repo) -> None:
+    before = tasks.git_context(tagged.path, "commit")
+    tagged.git("config", "core.abbrev", "12")
+    assert tasks.git_context(tagged.path, "commit") == before
+
+
+def test_without_need_nothing(tagged: Repo) -> None:
+    assert tasks.git_context(tagged.path, "none") == {}
+
+
+@pytest.mark.parametrize("need", ["commit", "all"])
+def test_another_commit_makes_other_bytes(tagged: Repo, need: str) -> None:
+    before = tasks.git_context(tagged.path, need)
+    tagged.commit("fourth")
+    assert tasks.git_context(tagged.path, need) != before
+
+
+def test_tags_count_where_all_is_read_and_only_there(tagged: Repo) -> None:
+    before = {need: tasks.git_context(tagged.path, need) for need in ("commit", "all")}
+    tagged.git("tag", "v2")
+    assert tasks.git_context(tagged.path, "commit") == before["commit"]
+    assert tasks.git_context(tagged.path, "all") != before["all"]
+
+
+def written(repo: Path, folder: Path, need: str) -> Path:
+    """The context as the build sees it: /git/.git of a folder elsewhere."""
+    tasks.write_context(folder / ".git", tasks.git_context(repo, need))
+    return folder
+
+
+ASKED = [["rev-parse", "HEAD"], ["rev-parse", "--short", "HEAD"], ["describe", "--tags"], ["describe", "--always"], ["tag", "--list"],
+         ["rev-list", "--count", "HEAD"], ["rev-list", "HEAD"], ["log", "--format=%H %s %ct"], ["rev-list", "v1.0..HEAD"]]  # fmt: skip
+
+
+def test_git_answers_the_same_in_it(tagged: Repo, tmp_path: Path) -> None:
+    """HEAD, its short form, describe, the log: as in the repository itself."""
+    folder = written(tagged.path, tmp_path / "w", "all")
+    for words in ASKED:
+        assert git(folder, *words) == git(tagged.path, *words), words
+    assert git(folder, "fsck", "--connectivity-only", check=False).count("missing commit") == 0
+
+
+def test_no_trees_and_no_files(tagged: Repo, tmp_path: Path) -> None:
+    """Commits and tags alone: no source gets in."""
+    folder = written(tagged.path, tmp_path / "w", "all")
+    kinds = git(folder, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)").split()
+    assert set(kinds) == {"commit", "tag"}
+    assert kinds.count("commit") == 5
+
+
+@pytest.mark.parametrize("short", ["", "12"])
+def test_the_commit_alone_knows_nothing_else(tagged: Repo, tmp_path: Path, short: str) -> None:
+    if short:
+        tagged.git("config", "core.abbrev", short)
+    folder = written(tagged.path, tmp_path / "w", "commit")
+    assert git(folder, "rev-parse", "HEAD") == tagged.head
+    assert git(folder, "rev-parse", "--short", "HEAD") == git(tagged.path, "rev-parse", "--short", "HEAD")
+    assert git(folder, "rev-list", "HEAD") == tagged.head
+    assert git(folder, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)") == f"{tagged.head} commit"
+    assert git(folder, "tag") == git(folder, "branch", "--list", "main") == ""
+
+
+def test_nothing_of_the_machine_is_in_it(tagged: Repo) -> None:
+    """No path, no remote, no user, no branch's name."""
+    tagged.git("remote", "add", "origin", "https://user:secret@example.com/x.git")
+    for need in ("commit", "all"):
+        files = tasks.git_context(tagged.path, need)
+        text = b"".join(files[name] for name in files if not name.startswith("objects"))
+        for word in (str(tagged.path), "secret", "side", "main"):
+            assert word.encode() not in text
+        assert not [name for name in files if name.endswith((".rev", ".bitmap"))]
+
+
+def test_a_shallow_clone(tagged: Repo, tmp_path: Path) -> None:
+    """The commit is enough for {git, long}; where the history is read, an error says how to get it."""
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{tagged.path}", "shallow")
+    assert tasks.git_context(tmp_path / "shallow", "commit")["HEAD"] == f"{tagged.head}\n".encode()
+    with pytest.raises(Exit) as caught:
+        tasks.git_context(tmp_path / "shallow", "all")
+    assert said(caught) == "error: the version needs history that this shallow clone lacks\nhint: git fetch --unshallow --tags"
+
+
+def test_odd_tags(tagged: Repo, tmp_path: Path) -> None:
+    """Of a file, of a tree, of another line of history, with letters of every kind."""
+    git(tagged.path, "tag", "blob", "HEAD:rebar.config")
+    git(tagged.path, "tag", "tree", "HEAD^{tree}")
+    git(tagged.path, "tag", "rel/ü-1")
+    folder = written(tagged.path, tmp_path / "w", "all")
+    assert git(folder, "tag", "--list").split() == ["rel/ü-1", "v0.1", "v1.0"]
+    assert git(folder, "describe", "--tags") == git(tagged.path, "describe", "--tags")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="BUG: the inner tag is not in the pack, and older gits peel one step alone: another version, silently"
+)
+def test_a_tag_of_a_tag(tagged: Repo, tmp_path: Path) -> None:
+    git(tagged.path, "tag", "--annotate", "inner", "--message=x")
+    git(tagged.path, "tag", "--annotate", "outer", "--message=x", "inner")
+    git(tagged.path, "tag", "--delete", "inner")
+    folder = written(tagged.path, tmp_path / "w", "all")
+    assert git(folder, "describe") == git(tagged.path, "describe") == "outer"
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: UnicodeDecodeError as a traceback")
+def test_a_tag_of_any_bytes(tagged: Repo, tmp_path: Path) -> None:
+    subprocess.run([b"git", b"tag", b"t\xff"], cwd=tagged.path, check=True)
+    folder = written(tagged.path, tmp_path / "w", "all")
+    assert git(folder, "describe", "--tags") == "t\udcff"
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: no extensions.objectformat in the config, so git finds no HEAD in it")
+def test_sha256_repository(tmp_path: Path) -> None:
+    """Commits of 64 digits."""
+    git(tmp_path, "init", "--quiet", "--object-format=sha256", "r")
+    git(tmp_path / "r", "commit", "--quiet", "--allow-empty", "--message=x")
+    folder = written(tmp_path / "r", tmp_path / "w", "commit")
+    assert git(folder, "rev-parse", "HEAD", check=False) == git(tmp_path / "r", "rev-parse", "HEAD")
+
+
+def test_dependency_files(repo: Repo) -> None:
+    """rebar.config, its script and lock at the top, and the applications' own; nothing of _build or _checkouts."""
+    wanted = ["rebar.config", "rebar.lock", "rebar.config.script", "apps/a/rebar.config", "lib/b/rebar.config.script"]
+    others = [
+        "README.md",
+        "apps/a/src/a.erl",
+        "_build/default/rebar.config",
+        "_checkouts/x/rebar.config",
+        "apps/a/deep/rebar.config",
+        "a/rebar.lock",
+    ]
+    for name in [*wanted, *others]:
+        repo.write(name, name)
+    assert tasks.dependency_files(repo.path) == {name: name.encode() for name in wanted}
+
+
+# ------------------------------------------------------------------------------------------------------ write_context
+
+FILES: Mapping[str, bytes] = {"HEAD": b"x\n", "refs/heads/.keep": b"", "objects/pack/a.pack": b"\0\xff"}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def modes(folder: Path) -> set[tuple[bool, int]]:
+    return {(p.is_dir(), stat.S_IMODE(p.stat().st_mode)) for p in [folder, *folder.rglob("*")]}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o177])
+def test_written_with_fixed_modes(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "c").mkdir()
+    before = os.umask(umask)
+    try:
+        tasks.write_context(tmp_path / "c" / "git", FILES)
+    except PermissionError:
+        assert umask == 0o177 and os.geteuid()
+        return
+    finally:
+        os.umask(before)
+    assert content(tmp_path / "c" / "git") == FILES
+    assert modes(tmp_path / "c" / "git") == {(True, 0o755), (False, 0o644)}
+
+
+def test_replaced_and_files_gone_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "git"
+    tasks.write_context(folder, {**FILES, "gone/x": b"1"})
+    tasks.write_context(folder, {**FILES, "HEAD": b"y\n"})
+    assert content(folder) == {**FILES, "HEAD": b"y\n"}
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["git"]
+    assert modes(folder) == {(True, 0o755), (False, 0o644)}
+
+
+def test_what_is_right_is_left_alone(tmp_path: Path) -> None:
+    """Not even its times or inodes change."""
+    folder = tmp_path / "git"
+    tasks.write_context(folder, FILES)
+
+    def state() -> list[tuple[str, int, int]]:
+        return [(str(p), p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted([folder, *folder.rglob("*")])]
+
+    before = state()
+    tasks.write_context(folder, dict(FILES))
+    assert state() == before
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    folder = tmp_path / "git"
+    tasks.write_context(folder, {"a": b"1"})
+    tasks.write_context(folder, {"a/b": b"1"})
+    assert content(folder) == {"a/b": b"1"}
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: modes are in the cache key, and those of a folder with the right contents are not looked at")
+def test_changed_modes_are_mended(tmp_path: Path) -> None:
+    """A restored CI cache, a cp, a chmod: the modes are fixed again."""
+    folder = tmp_path / "git"
+    tasks.write_context(folder, FILES)
+    (folder / "HEAD").chmod(0o600)
+    tasks.write_context(folder, FILES)
+    assert modes(folder) == {(True, 0o755), (False, 0o644)}
+
+
+@pytest.mark.xfail(strict=False, reason="BUG: two at once: `fresh.replace(folder)` meets a folder that the other one has just put there")
+def test_several_at_once(tmp_path: Path) -> None:
+    """Two builds in one repo: each ends without an error, and the folder is one of the wanted states, with no other beside it."""
+    folder, errors = tmp_path / "git", []
+    states = [{f"f{i}": bytes([n]) * 9 for i in range(10)} for n in range(4)]
+
+    def write(state: dict[str, bytes]) -> None:
+        try:
+            for _ in range(15):
+                tasks.write_context(folder, state)
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(state,)) for state in states]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert content(folder) in states
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["git"]
+
+
+def test_a_build_from_another_umask_is_the_same(shell: Shell) -> None:
+    """--dry-run under umask 077 leaves what one under 022 does."""
+    shell.invoke("build", "--dry-run")
+    first = {str(p): (stat.S_IMODE(p.stat().st_mode), p.read_bytes() if p.is_file() else b"") for p in contexts(shell)}
+    for name in ("git", "deps"):
+        subprocess.run(["rm", "-rf", str(shell.path / "_build" / "beamdock" / name)], check=True)
+    before = os.umask(0o077)
+    try:
+        shell.invoke("build", "--dry-run")
+    finally:
+        os.umask(before)
+    assert {str(p): (stat.S_IMODE(p.stat().st_mode), p.read_bytes() if p.is_file() else b"") for p in contexts(shell)} == first
+
+
+def contexts(shell: Shell) -> list[Path]:
+    return [p for name in ("git", "deps") for p in sorted((shell.path / "_build" / "beamdock" / name).rglob("*"))]
+
+
+def test_the_same_bytes_in_every_process(tagged: Repo, shell: Shell) -> None:
+    """The order of Python's sets, which is another one in each process, doesn't matter."""
+    code = "import pathlib, tasks; print(sorted(tasks.git_context(pathlib.Path(), 'all').items()))"
+    assert len({shell.python("-c", code, env={"PYTHONHASHSEED": seed}).out for seed in ("1", "2", "3")}) == 1
