@@ -46,7 +46,9 @@ else
   # crypto needs OpenSSL's library, which some slim images lack.
   [ -n "$(find /usr/lib /lib -name 'libcrypto.so.*' 2>/dev/null)" ] || packages="$packages openssl"
 fi
+trust=''
 if [ -n "$(ls /authority/*.crt 2>/dev/null)" ]; then
+  trust="-o Acquire::https::CAInfo=$bundle"
   mkdir -p /etc/ssl/certs /usr/local/share/ca-certificates
   cp /authority/*.crt /usr/local/share/ca-certificates
   cat /authority/*.crt >> $bundle
@@ -58,15 +60,15 @@ if [ -n "$packages" ]; then
   [ -z "$4" ] || find /etc/apt -name '*.list' -o -name '*.sources' | while IFS= read -r file; do
     sed -i.theirs -E "s#https?://[a-z.]+\.(debian\.org/debian|ubuntu\.com/ubuntu)#${4%/}#" "$file"
   done
-  apt-get update -qq -o APT::Update::Error-Mode=any || fail 'apt-get update failed' 'its output is above: is `network`, or `debian_mirror`, in invoke.yaml the right one?'
-  apt-get install -qq -y --no-install-recommends $packages ||
+  apt-get update -qq -o APT::Update::Error-Mode=any $trust || fail 'apt-get update failed' 'its output is above: is `network`, or `debian_mirror`, in invoke.yaml the right one?'
+  apt-get install -qq -y --no-install-recommends $trust $packages ||
     fail "apt-get can't install: $packages" 'its output is above: are these the names in this release of Debian?'
   find /etc/apt -name '*.theirs' | while IFS= read -r file; do mv "$file" "${file%.theirs}"; done
 fi
 if [ "$1" = builder ]; then
   # Some hooks and overlays have _build written out.
   ln -s "$REBAR_BASE_DIR" _build
-  if [ -n "$(ls /authority/*.crt 2>/dev/null)" ]; then
+  if [ -n "$trust" ]; then
     update-ca-certificates
     mkdir -p /root/.config/rebar3
     echo "{ssl_cacerts_path, \"$bundle\"}." > /root/.config/rebar3/rebar.config

@@ -114,14 +114,13 @@ def in_use(image: Image, going: Group[str]) -> bool:
     return bool(set(core.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=ancestor={image.identity}").split()) - set(going))
 
 
-def own_sizes() -> dict[str, int]:
-    """Image id -> bytes that no other image shares. Empty where docker can't say: on the containerd store, `docker system df`
-    fails when a build ends meanwhile (NotFound: snapshot ... does not exist)."""
-    try:
-        usage = json.loads(core.docker("system", "df", "--verbose", "--format=json"))
-    except Exit:
-        return {}
-    return {row["ID"]: size_of(row["UniqueSize"]) for row in usage["Images"]}
+def layers(images: Sequence[Image]) -> set[tuple[str, str, int]]:
+    """The layers of images: when and by what each was made, and its bytes, unpacked. (`docker system df` is no help: on the
+    containerd store its UniqueSize has the base's blobs in it, and it fails when a build ends meanwhile.)"""
+    form = "--format={{.CreatedAt}}\t{{.Size}}\t{{.CreatedBy}}"
+    listed = [core.docker("history", "--no-trunc", "--human=false", form, i.identity).splitlines() for i in images]
+    rows = [line.split("\t", 2) for lines in listed for line in lines]
+    return {(row[0], row[2], int(row[1])) for row in rows if len(row) == 3 and row[1].isdigit()}
 
 
 def removed(flags: core.Common, words: Sequence[str]) -> bool:
@@ -157,22 +156,20 @@ def clean(c: Context, flags: CleanFlags) -> None:
     mounts = cache_mounts(dockerfile.read_text() if dockerfile.is_file() else "", project.image.replace("/", "-"))
     listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount")
     caches = [cache for cache in read_caches(listing) if cache.mount in mounts and cache.free]
-    alone = own_sizes() if old and not flags.dry_run else {}
+    # What the images had for themselves, where one stays to compare with: else it may all be another project's too.
+    stay = [i for i in (*labelled, *others) if i not in old]
+    own = layers(old) - layers(stay) if old and stay and not flags.dry_run else set()
 
-    done = {"container": 0, "image": 0, "cache": 0}
-    freed = 0
-    for kind, words, size in [
-        *(("container", ["rm", identity], 0) for identity in going),
-        *(("image", ["image", "rm", *(i.references or [i.identity])], alone.get(i.identity, 0)) for i in old),
-        *(("cache", ["buildx", "prune", "--force", f"--filter=id={cache.identity}"], cache.size) for cache in caches),
-    ]:
-        if removed(flags, words):
-            done[kind] += 1
-            freed += size
+    containers = [identity for identity in going if removed(flags, ["rm", identity])]
+    images = [i for i in old if removed(flags, ["image", "rm", *(i.references or [i.identity])])]
+    emptied = [i for i in caches if removed(flags, ["buildx", "prune", "--force", f"--filter=id={i.identity}"])]
+    freed = sum(i.size for i in emptied) + sum(size for _, _, size in own if images == old)
+
     quiet = flags.quiet or flags.dry_run
-    if not any(done.values()):
+    counts = {"container": len(containers), "image": len(images), "cache": len(emptied)}
+    texts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in counts.items() if n]
+    if not texts:
         core.say(f"{project.image}: nothing to remove", quiet)
         return
-    counts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in done.items() if n]
-    core.say(f"{project.image}: removed {', '.join(counts)}{f'; freed at least {shown(freed)}' if freed else ''}", quiet)
-    core.say("next: docker buildx prune removes old build steps too, of all projects", quiet or not done["image"])
+    core.say(f"{project.image}: removed {', '.join(texts)}{f'; freed at least {shown(freed)}' if freed else ''}", quiet)
+    core.say("next: docker buildx prune removes old build steps too, of all projects", quiet or not images)

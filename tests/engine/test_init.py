@@ -66,7 +66,7 @@ def test_plain(theirs: Desk) -> None:
     assert re.findall(r"^warning: (.*)$", built.err, re.MULTILINE) == [
         "config/sys.config.src:1 has ${NOT_SET_BY_ANYBODY}, which nothing sets: it becomes an empty text"
     ]
-    container = theirs.start()
+    container = theirs.start(f"--name={theirs.repo.image}")
     assert theirs.node(container, "eval", '[N || {N, ""} <- element(2, application:get_env(kernel, probe))].') == "['NOT_SET_BY_ANYBODY']"
     theirs.sweep()
 
@@ -84,7 +84,7 @@ def test_beside_their_own(theirs: Desk) -> None:
     theirs.repo.commit("with beamdock")
     built = run(theirs.engine, theirs.repo, sys.executable, "beamdock.py", "build")
     assert built.out == theirs.reference(theirs.repo.head)
-    container = run(theirs.engine, theirs.repo, sys.executable, "beamdock.py", "run", "--detach").out
+    container = run(theirs.engine, theirs.repo, sys.executable, "beamdock.py", "run", "--detach", f"--name={theirs.repo.image}").out
     theirs.answers(container)
     assert theirs.node(container, "eval", "tiny:answer().") == "42"
     theirs.sweep()

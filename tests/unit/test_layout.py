@@ -77,7 +77,6 @@ def test_as_a_script_its_help_says_how_it_was_started(shell: Shell) -> None:
     assert "Build the release's image" in shell.python("tasks.py", "--list").out
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: as a script tasks.py is loaded twice, and the first takes the variables away from the second")
 def test_a_variable_counts_for_a_script_too(shell: Shell) -> None:
     done = shell.python("tasks.py", "config", env={"INVOKE_BEAMDOCK_PROVENANCE": "false", "INVOKE_BEAMDOCK_PROFILE": "default"})
     assert rows(done.out)["provenance"] == ("false", "INVOKE_BEAMDOCK_PROVENANCE")
@@ -134,9 +133,6 @@ def test_in_a_folder_of_the_project(shell: Shell) -> None:
     assert rows(shell.python("tools/tasks.py", "config").out)["release"] == ("tiny", "rebar.config:2")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: with tasks.py in a subfolder Invoke reads the invoke.yaml beside it, and ours the lines of the one above"
-)
 def test_in_a_folder_of_the_project_with_its_settings(shell: Shell) -> None:
     (shell.path / "tools").mkdir()
     (shell.path / "tasks.py").rename(shell.path / "tools" / "tasks.py")
@@ -154,7 +150,6 @@ def test_a_rebar_config_that_does_not_parse(shell: Shell) -> None:
     assert shell.invoke("config", code=2).err.startswith("error: rebar.config:2 can't be read: ")
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a version that is no Erlang term is a traceback, and of 1.2.3 the terms 1.2 and 3 are read")
 @pytest.mark.parametrize("version", ["{git, long", "1.2.3", "Version"])
 def test_a_version_that_does_not_parse(shell: Shell, version: str) -> None:
     shell.repo.settings(f'  version: "{version}"\n')

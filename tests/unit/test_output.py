@@ -85,9 +85,6 @@ def test_the_dockerfiles_own_words() -> None:
     assert told(plain) == told(drawn) == "error: this and that\nhint: do so"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: any tool's line that begins with `error:` is taken for the Dockerfile's own, even of a step that went well"
-)
 def test_the_words_of_another_step_are_not_it() -> None:
     log = STEP_PLAIN.replace(
         "#4 CACHED\n", "#4 CACHED\n\n#3 [builder 1/1] RUN configure\n#3 0.1 error: no such thing, going on without\n#3 DONE 0.2s\n"
@@ -156,7 +153,6 @@ def test_the_last_error(last: str, error: str, ending: str) -> None:
         'dockerfile parse error on line 2: unsupported flag "--x"',
     ],
 )
-@pytest.mark.xfail(strict=True, reason="BUG: words of a path, a command or the Dockerfile are taken for the registry's")
 def test_what_is_not_the_registrys(last: str) -> None:
     """A file called tls.crt, a folder without permission, another shell's step: no registry is to blame."""
     text = told(f"ERROR: failed to build: failed to solve: {last}\n")
@@ -164,15 +160,11 @@ def test_what_is_not_the_registrys(last: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["/bin/bash -c echo $TOKEN; exit 3", "/etc/passwd", "/bin/bash -euo pipefail -c x"])
-@pytest.mark.xfail(strict=True, reason="BUG: only /bin/sh -c is known; SHELL and the JSON form of RUN fall through to docker's own text")
 def test_a_failing_step_of_another_shell(program: str) -> None:
     text = told(f'ERROR: failed to build: failed to solve: process "{program}" did not complete successfully: exit code: 3\n')
     assert text.startswith("error: a step of the Dockerfile failed with exit code 3: ")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: the user and password of an address are taken for its host (BuildKit masks the password, not the user)"
-)
 def test_a_hosts_name_has_no_user() -> None:
     """Real: ADD http://u:${TOKEN}@127.0.0.1:1/x"""
     text = told(
@@ -181,9 +173,6 @@ def test_a_hosts_name_has_no_user() -> None:
     assert text.startswith("error: 127.0.0.1:1 can't be reached")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: a pull that was refused is called a push; Docker Hub says this of any image that does not exist"
-)
 def test_a_base_image_that_may_not_be_pulled() -> None:
     text = told("ERROR: failed to build: failed to solve: nope/nope:1: failed to resolve source metadata for docker.io/nope/nope:1: pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed\n")  # fmt: skip
     assert "push" not in text
@@ -234,7 +223,6 @@ def test_the_engines_errors(command: str, log: str, error: str) -> None:
     ["Minimum memory limit allowed is 6MB", "failed to set up container networking: network nope not found",
      'Invalid container name (a/b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed'],
 )  # fmt: skip
-@pytest.mark.xfail(strict=True, reason="BUG: the last line of a failed `docker run` is where to find its help, and that is what is printed")
 def test_the_reason_of_a_run_that_failed(reason: str) -> None:
     assert told(f"docker: Error response from daemon: {reason}\n{HELP}", "docker run") == f"error: docker run: {reason}"
 
@@ -314,10 +302,6 @@ def test_what_a_step_writes_is_no_step() -> None:
 
 
 @pytest.mark.parametrize("title", ["[my-stage 1/1]", "[stage-2 1/1]", "[1/2]"])
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: a stage with a hyphen or without a name is not seen: a build says it was up to date",
-)
 def test_stages_with_other_names(title: str) -> None:
     """The Dockerfile is the user's: any step that ran counts. Real titles of buildx 0.29."""
     assert tasks.stages_run(f"#7 {title} RUN echo x\n#7 DONE 0.4s\n")

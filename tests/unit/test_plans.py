@@ -73,7 +73,6 @@ def test_an_image_is_called_like_its_release(tmp_path: Path, release: str, image
 
 
 @given(st.text(st.sampled_from("ab1_.-AÜ "), min_size=1, max_size=8))
-@pytest.mark.xfail(strict=True, reason="BUG: a release called a..b, a___b or ü has an image name that no registry takes")
 def test_an_images_name_is_always_one(release: str) -> None:
     assert re.fullmatch(rf"{tasks.PATH}", project(Path("/nowhere"), release).image)
 
@@ -259,15 +258,11 @@ def test_the_key_stays_with_the_later_stages(repo: Repo) -> None:
     assert key(repo.path, before + builder + after.replace("RUN ", "RUN true; ").replace("ENV ", "ENV A=b ")) == key(repo.path)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: comments before the next FROM, and the default of RUN_BASE, are in the key")
 def test_the_key_stays_with_comments_and_the_runners_base(repo: Repo) -> None:
     assert key(repo.path, DOCKERFILE.replace("# The project, compiled.", "# The project.")) == key(repo.path)
     assert key(repo.path, re.sub("ARG RUN_BASE=.*", "ARG RUN_BASE=debian:12", DOCKERFILE)) == key(repo.path)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: PROJECT, which only names cache mounts, is in the key, and without `image` it is the release's name"
-)
 def test_the_key_stays_with_the_release_where_no_image_is_set(repo: Repo) -> None:
     assert key(repo.path, image="", release="one") == key(repo.path, image="", release="two")
 
@@ -302,18 +297,13 @@ PORTS = [
     ("0:8080", "127.0.0.1:0:8080"),
     ("", ""),
     ("nonsense", "nonsense"),
+    ("8000-8009:8000-8009", "127.0.0.1:8000-8009:8000-8009"),
+    ("8000-8009", "127.0.0.1:8000-8009:8000-8009"),
+    ("8000-8009:80/udp", "127.0.0.1:8000-8009:80/udp"),
 ]
-RANGES = [("8000-8009:8000-8009", "127.0.0.1:8000-8009:8000-8009"), ("8000-8009", "127.0.0.1:8000-8009:8000-8009"),
-    ("8000-8009:80/udp", "127.0.0.1:8000-8009:80/udp")]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("port", "docker"),
-    [
-        *PORTS,
-        *(pytest.param(*r, marks=pytest.mark.xfail(strict=True, reason="BUG: a range is published on every address")) for r in RANGES),
-    ],
-)
+@pytest.mark.parametrize(("port", "docker"), PORTS)
 def test_published(port: str, docker: str) -> None:
     """On the loopback address, unless one is given."""
     assert tasks.published(port) == docker
@@ -394,7 +384,6 @@ def test_the_container_that_is_meant(containers: list[dict[str, str]], name: str
     assert tasks.choose_container(containers, name) == found
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a name that begins another one's id is said to be two containers")
 def test_a_name_goes_over_an_id() -> None:
     named = row("a", "ffff")
     assert tasks.choose_container([TWO, named], "a") == named
