@@ -1234,7 +1234,8 @@ def project_of(c: Context, flags: Common) -> Project:
     configured = c.config.get(KEY) or {}
     if not hasattr(configured, "items"):
         raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
-    files = [root / name for name in ("invoke.yaml", "invoke.yml") if (root / name).is_file()]
+    # Invoke's own place for it is beside tasks.py.
+    files = [f for folder in (Path(__file__).parent, root) for n in ("invoke.yaml", "invoke.yml") if (f := folder / n).is_file()]
     plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
     settings, sources = resolve(plain, ENVIRONMENT, yaml_lines(files[0], plain) if files else {})
     given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}

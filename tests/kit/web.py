@@ -32,6 +32,8 @@ def passing_on(authority: trustme.CA | None = None) -> Iterator[Web]:
     """A server on the loopback address that answers /debian/… as a mirror, and http://… as a proxy; with an authority, over TLS."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # apt wants TLS connections closed in order, and these stay open
+
         def do_GET(self) -> None:
             web.asked.append(self.path)
             url = self.path if self.path.startswith("http://") else UPSTREAM + self.path
@@ -57,7 +59,7 @@ def passing_on(authority: trustme.CA | None = None) -> Iterator[Web]:
     if authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield web
