@@ -477,7 +477,8 @@ NEEDS_TREES = re.compile(r"--dirty|--broken|--abbrev-ref|git\s+(-\S+\s+)*(status
 
 
 def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
-    """What the versions read of the history: none, the commit's long or short name, or all (ancestors and tags). sources: of .app.src files."""
+    """What the versions read of the history: none, the commit's long or short name, or all (ancestors and tags).
+    sources: of .app.src files."""
     form = erlang(version) if not isinstance(version, str) or isinstance(version, Atom) else ""
     inside = "\n".join(re.findall(r"\{\s*vsn\s*,\s*(?:git|semver|\{\s*(?:git|cmd)\b[^\n]*)", "\n".join(sources)))
     if asks := NEEDS_TREES.search(f"{form if form.startswith('{cmd') else ''}\n{inside}"):
@@ -1008,8 +1009,9 @@ REASONS = [
 ]
 # What a compiler or a shell misses, and the Debian package that has it.
 MISSING = re.compile(
-    r"fatal error: (?P<header>[^ :]+): No such file|cannot find -l(?P<library>[^ :]+)"
-    r"|(?:sh|bash|env): (?:\d+: |line \d+: )?(?:exec: )?(?P<command>[\w+.-]+): (?:command )?not found"
+    r"fatal error: (?P<header>[^ :]+): No such file|cannot find -l(?P<library>[^\s:]+)"
+    r"|env: .(?P<script>[\w+.-]+).: No such file"
+    r"|(?:sh|bash): (?:\d+: |line \d+: )?(?:exec: )?(?P<command>[\w+.-]+): (?:command )?not found"
     r"|make[^:\n]*: (?P<made>[\w+.-]+): No such file"
 )
 PACKAGES = {

@@ -78,7 +78,7 @@ def missing(templates: Mapping[str, str], given: AbstractSet[str]) -> list[tuple
 
 def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
     """Each instruction's word, in capitals, and the rest of it, with its lines joined; without comments and heredocs."""
-    lines = iter(dockerfile.replace("\r\n", "\n").split("\n"))
+    lines = iter(dockerfile.split("\n"))
     for line in lines:
         whole = "" if line.lstrip().startswith("#") else line.strip()
         while whole.endswith("\\") and (more := next(lines, None)) is not None:

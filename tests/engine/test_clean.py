@@ -83,11 +83,11 @@ def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
     stopped = mine.invoke("run", "--detach", f"--tag={b}", "--name", f"{image}-stopped").out
     foreign = [mine.docker("create", derived), other.invoke("run", "--detach", "--name", f"{image}-other").out]
     mine.docker("stop", "--time=0", stopped, foreign[1])
-    everything = (mine.docker("ps", "--all", "--quiet"), mine.images, mounts(mine))
+    everything = (sorted(mine.containers()), mine.images, mounts(mine))
     assert mounts(mine) == {f"{image}{suffix}" for suffix in ("-hex", "-apt", "-hex-hex", "-hex-apt")}
 
     dry = mine.invoke("clean", "--keep=2", "--dry-run")
-    assert (mine.docker("ps", "--all", "--quiet"), mine.images, mounts(mine)) == everything
+    assert (sorted(mine.containers()), mine.images, mounts(mine)) == everything
     assert dry.out.splitlines()[:3] == [f"docker rm {stopped}", *(f"docker image rm {image}:{old}" for old in (c, b))]
     assert dry.err == ""
 

@@ -131,6 +131,13 @@ def test_their_ignore_file_alone_stays(home: Shell, other: Repo) -> None:
     assert init(home, other).out == ""
 
 
+def test_their_setting_says_where(home: Shell, other: Repo) -> None:
+    other.write("invoke.yaml", "beamdock:\n  dockerfile: docker/release.Dockerfile\n")
+    ours = {"tasks.py", "docker/release.Dockerfile", "docker/release.Dockerfile.dockerignore"}
+    assert written(init(home, other), other) == ours
+    assert init(home, other).out == ""
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -176,7 +183,7 @@ def test_their_tasks_stay(home: Shell, other: Repo, name: str, text: str) -> Non
     assert "beamdock.py" in written(done, other) and "tasks.py" not in written(done, other)
     assert (other.path / name).read_text() == text
     shown = re.search(rf"^{name} stays as it is; at its end add\n((?:  .*\n)+)", done.err, re.MULTILINE)
-    assert shown
+    assert shown and ("sys.modules" in shown[1]) == (not re.search(r"^(ns|namespace)\b", text, re.MULTILINE))
     other.write(name, text + "\n\n" + re.sub(r"(?m)^  ", "", shown[1]))
     now = set(re.findall(r"^  (\S+)", shell.invoke("--list").out, re.MULTILINE))
     assert listed < now and {"docker.build", "docker.push"} <= now
@@ -268,6 +275,7 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
             ],
         ),
         (RELX.replace("]}.", ", {dev_mode, true}]}.") + ERTS, []),
+        (RELX.replace("]}.", ", {include_erts, false}]}.") + ERTS, []),
         (RELX + "{profiles, [{prod, [{relx, [{mode, prod}]}]}]}.", []),
         (RELX + "{profiles, [{prod, [{relx, [{mode, minimal}, {include_erts, true}]}]}]}.", []),
         (
