@@ -375,6 +375,54 @@ def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
     return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted)
 
 
+# Parts of rebar.config that say nothing about dependencies: with --deps_only rebar3 runs no hook of the project's own, and
+# compiles a dependency by its own erl_opts (measured: the same beams). What is not named here stays.
+NOT_OF_DEPENDENCIES = frozenset(
+    "alias cover_enabled cover_excl_apps cover_excl_mods cover_export_enabled cover_opts cover_print_enabled ct_compile_opts ct_opts "
+    "ct_readable dialyzer dist_node edoc_opts erl_first_files erl_opts erlfmt escript_comment escript_emu_args escript_incl_apps "
+    "escript_main_app escript_name escript_shebang eunit_compile_opts eunit_first_files eunit_opts eunit_tests ex_doc extra_src_dirs hank "
+    "minimum_otp_vsn post_hooks pre_hooks proper_opts provider_hooks relx shell src_dirs xref_checks xref_extra_paths xref_ignores "
+    "xref_queries xref_warnings".split()
+)
+
+
+REDUCED = ("rebar.config", "rebar.lock")
+
+
+def write_term(term: Any) -> str:
+    """A term in the one form that all its spellings share; ValueError for one that would not be read back the same."""
+    if isinstance(term, Atom):
+        if term.startswith("fun "):
+            raise ValueError(term)
+        return term if re.fullmatch(r"[a-z][\w@]*", term, re.ASCII) else "'" + re.sub(r"([\\'])", r"\\\1", term) + "'"
+    if isinstance(term, str):
+        return '"' + re.sub(r'([\\"])', r"\\\1", term) + '"'
+    if isinstance(term, bytes):
+        return '<<"' + re.sub(r'([\\"])', r"\\\1", term.decode("ascii")) + '">>'
+    if isinstance(term, dict):
+        raise ValueError("a map")
+    if isinstance(term, (tuple, list)):
+        inside = ",".join(map(write_term, term))
+        return f"{{{inside}}}" if isinstance(term, tuple) else f"[{inside}]"
+    return repr(term)
+
+
+def reduce_config(text: str, profile: str) -> str:
+    """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe."""
+
+    def kept(terms: list[Any]) -> list[Any]:
+        return [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in NOT_OF_DEPENDENCIES)]
+
+    try:
+        terms = kept(read_terms(text))
+        for i, t in enumerate(terms):
+            if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
+                terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) for p in tuples(t[1]) if p[0] == profile]))
+        return "".join(f"{write_term(t)}.\n" for t in terms)
+    except ValueError:
+        return text
+
+
 PROD_RELX = "{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}, {debug_info, strip}]}"
 
 
@@ -539,7 +587,7 @@ def tags_of(root: Path) -> tuple[bytes, set[str]]:
 
 
 def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
-    """What decides the dependencies, as it stands: path -> content. Checkouts are dependencies that are there already."""
+    """What decides the dependencies, reduced where that is safe: path -> content. Checkouts are dependencies that are there."""
     patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
     found = [f for p in patterns for f in root.glob(p) if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
     found += [f for f in root.glob("_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
@@ -548,7 +596,13 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
         if not named:
             raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
         found += named
-    return {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    if not any(name.endswith("rebar.config.script") for name in files):
+        reduced = {
+            n: reduce_config(c.decode(errors="surrogateescape"), settings.profile) for n, c in files.items() if Path(n).name in REDUCED
+        }
+        files.update((name, text.encode(errors="surrogateescape")) for name, text in reduced.items())
+    return files
 
 
 def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -1068,8 +1122,8 @@ def explain(log: str, command: str) -> Exit:
     if re.search(
         r"failed to |error from registry|dial |unauthorized|denied: |daemon|already|login", text[-len(last) - 400 :], re.IGNORECASE
     ):
-        host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)", last)
-        named = host[1] if host else "the registry"
+        host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|failed to push ([^/\s]+)/", last)
+        named = next(filter(None, host.groups())) if host else "the registry"
         for pattern, means, hint in REASONS:
             if re.search(pattern, last, re.IGNORECASE):
                 return failure(means.format(host=named), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)

@@ -500,3 +500,62 @@ def test_plans_are_values() -> None:
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen  # type: ignore[union-attr]
     assert plan(Path("/nowhere")) == plan(Path("/nowhere"))
+
+
+# ------------------------------------------------------------------------------------------------- what decides the dependencies
+
+CONFIG = """\
+%% why
+{erl_opts, [debug_info]}.
+{deps, [{jsx, "3.1.0"}, {'Odd-name', {git, "https://example.com/x", {tag, "v1"}}}]}.
+{plugins, [{rebar3_hex, "7.0.8"}]}.
+{overrides, [{override, jsx, [{erl_opts, [debug_info]}]}]}.
+{relx, [{release, {a, "1"}, [a]}]}.
+{profiles, [{prod, [{relx, [{mode, prod}]}, {deps, [recon]}]}, {test, [{deps, [meck]}]}]}.
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("%% why\n", ""),
+        ("[debug_info]}.\n{deps", "[debug_info, {d, 'X'}]}.\n{deps"),
+        ('{release, {a, "1"}, [a]}', '{release, {a, "2"}, [a, sasl]}'),
+        ("{mode, prod}", "{dev_mode, false}"),
+        ("[meck]", "[meck, proper]"),
+        ('{jsx, "3.1.0"}', '{jsx,\n  "3.1.0"}'),
+        ("'Odd-name'", "'\\x4fdd-name'"),
+    ],
+)
+def test_what_does_not_concern_dependencies_leaves_the_reduced_config(old: str, new: str) -> None:
+    changed = CONFIG.replace(old, new)
+    assert changed != CONFIG
+    assert tasks.reduce_config(changed, "prod") == tasks.reduce_config(CONFIG, "prod")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("3.1.0", "3.1.1"),
+        ("v1", "v2"),
+        ("7.0.8", "7.0.9"),
+        ("{override, jsx, [{erl_opts, [debug_info]}]}", "{override, jsx, [{erl_opts, []}]}"),
+        ("[recon]", "[recon, gproc]"),
+        ("{plugins", "{hex, [{repos, []}]}.\n{plugins"),
+        ("{plugins", "{nobody_knows, 1}.\n{plugins"),
+    ],
+)
+def test_what_decides_dependencies_changes_the_reduced_config(old: str, new: str) -> None:
+    assert tasks.reduce_config(CONFIG.replace(old, new), "prod") != tasks.reduce_config(CONFIG, "prod")
+
+
+def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
+    kept = {"deps", "plugins", "overrides", "profiles"}
+    reduced = tasks.read_terms(tasks.reduce_config(CONFIG, "prod"))
+    assert [t[0] for t in reduced] == [t[0] for t in tasks.read_terms(CONFIG) if t[0] in kept]
+    assert reduced[0] == tasks.read_terms(CONFIG)[1]
+
+
+@pytest.mark.parametrize("text", ["{deps, [}.", "{deps, [{a, #{}}]}.", "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.'])
+def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
+    assert tasks.reduce_config(text, "prod") == text
