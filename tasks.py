@@ -929,6 +929,13 @@ def run_command(
     return [*command, *mode, image, *args]
 
 
+def variables_given(flags: RunFlags, config: Mapping[str, Any]) -> set[str]:
+    """The environment variables that a container will have a value for: the image's, and those of the flags."""
+    files = [line for file in flags.env_file or () if Path(file).is_file() for line in Path(file).read_text(errors="replace").splitlines()]
+    pairs = [(entry.partition("=") if "=" in entry else (entry, "=", os.environ.get(entry, ""))) for entry in (*files, *(flags.env or ()))]
+    return {name for name, _, value in [*(e.partition("=") for e in config.get("Env") or ()), *pairs] if value}
+
+
 def choose_container(containers: Sequence[Mapping[str, str]], name: str) -> Mapping[str, str]:
     """The one container that is meant, of rows of `docker ps`; an error that lists them where there are several."""
     named = [c for c in containers if c["Names"] == name] or [c for c in containers if not name or c["ID"].startswith(name)]
@@ -1137,6 +1144,11 @@ def stages_run(log: str) -> set[str]:
     cached = {f"#{n} " for n in re.findall(r"^#(\d+) CACHED", text, re.MULTILINE)} | set(re.findall(r"=> CACHED (\[[^\]]+\]) RUN ", text))
     steps = re.findall(rf"^(#\d+ ){name}", text, re.MULTILINE) + re.findall(rf"=> (?=(\[[^\]]+\])){name}", text)
     return {stage or "stage" for step, stage in steps if step not in cached}
+
+
+# What capabilities have to say before a build, and before a container starts (with the variables that it is given a value for).
+BEFORE_BUILD: list[Callable[[Build, Common], None]] = []
+BEFORE_RUN: list[Callable[[Project, set[str], Common], None]] = []
 
 
 def command_of(plan: Build, **more: Any) -> list[str]:
@@ -1383,6 +1395,8 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
     for gone in containers_of(project, everything=True):
         if gone["Names"] == name and gone["State"] in ("exited", "dead", "created"):
             act(flags, "rm", gone["ID"])
+    for look in BEFORE_RUN:
+        look(project, variables_given(flags, image_config), flags)
     detach, interactive = "--detach" in mode, "--tty" in mode
     words = run_command(project, flags, reference, image_config, [f"--name={name}", *mode, *([] if detach else ["--rm"])], args)
     old = age(project, image_config)
@@ -1612,10 +1626,6 @@ def config(c: Context, flags: Common) -> None:
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     for row in rows:
         print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
-
-
-# Called with the plan and the flags, before a build. A capability adds its own.
-BEFORE_BUILD: list[Callable[[Build, Common], None]] = []
 
 
 def load_capabilities(folder: Path) -> None:

@@ -179,4 +179,15 @@ def warn(plan: core.Build, flags: core.Common) -> None:
         core.say(f"warning: {one.what}\nhint: {one.hint}", flags.quiet)
 
 
+def warn_of_run(project: core.Project, given: set[str], flags: core.Common) -> None:
+    """Called before each container starts: what the work tree's templates would be filled with nothing for."""
+    terms = core.read_terms((project.root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
+    files = release_files(project.root, terms, project.settings.profile, "RELX_REPLACE_OS_VARS" in given)
+    for file, line, name in missing(files.templates, given):
+        core.say(
+            f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...", flags.quiet
+        )
+
+
 core.BEFORE_BUILD.append(warn)
+core.BEFORE_RUN.append(warn_of_run)
