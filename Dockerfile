@@ -20,11 +20,14 @@ FROM scratch AS git
 FROM scratch AS deps
 COPY rebar.config rebar.loc[k] rebar.config.scrip[t] /
 
+# A company's own certificate authority. Filled by --build-context authority=DIR, with *.crt files in it.
+FROM scratch AS authority
+
 # Makes either base ready, the builder's or the runner's.
 FROM scratch AS scripts
 COPY --chmod=755 <<'SH' /prepare
 #!/bin/sh
-# prepare builder|runner BASE PACKAGES
+# prepare builder|runner BASE PACKAGES MIRROR
 set -eu
 fail() {
   echo "error: $1"
@@ -35,24 +38,41 @@ fail() {
   fail "$2 is $(. /etc/os-release && echo "$PRETTY_NAME"), not Debian or Ubuntu: a release needs the C library it was built with" \
     '`build_base: erlang:27` and `run_base: debian:bookworm-slim` in invoke.yaml fit together'
 packages=$3
+bundle=/etc/ssl/certs/ca-certificates.crt
 if [ "$1" = builder ]; then
   command -v git >/dev/null || packages="$packages git"
-  [ -e /etc/ssl/certs/ca-certificates.crt ] || packages="$packages ca-certificates"
+  [ -e $bundle ] || packages="$packages ca-certificates"
 else
   # crypto needs OpenSSL's library, which some slim images lack.
   [ -n "$(find /usr/lib /lib -name 'libcrypto.so.*' 2>/dev/null)" ] || packages="$packages openssl"
 fi
+trust=''
+if [ -n "$(ls /authority/*.crt 2>/dev/null)" ]; then
+  trust="-o Acquire::https::CAInfo=$bundle"
+  mkdir -p /etc/ssl/certs /usr/local/share/ca-certificates
+  cp /authority/*.crt /usr/local/share/ca-certificates
+  cat /authority/*.crt >> $bundle
+fi
 if [ -n "$packages" ]; then
   rm -f /etc/apt/apt.conf.d/docker-clean
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq || fail 'apt-get update failed' 'its output is above: is the network of the build the right one? (`network` in invoke.yaml)'
-  apt-get install -qq -y --no-install-recommends $packages ||
+  # Another mirror, for these two commands only: what the image says stays as it was.
+  [ -z "$4" ] || find /etc/apt -name '*.list' -o -name '*.sources' | while IFS= read -r file; do
+    sed -i.theirs -E "s#https?://[a-z.]+\.(debian\.org/debian|ubuntu\.com/ubuntu)#${4%/}#" "$file"
+  done
+  apt-get update -qq -o APT::Update::Error-Mode=any $trust || fail 'apt-get update failed' 'its output is above: is `network`, or `debian_mirror`, in invoke.yaml the right one?'
+  apt-get install -qq -y --no-install-recommends $trust $packages ||
     fail "apt-get can't install: $packages" 'its output is above: are these the names in this release of Debian?'
+  find /etc/apt -name '*.theirs' | while IFS= read -r file; do mv "$file" "${file%.theirs}"; done
 fi
 if [ "$1" = builder ]; then
-  command -v rebar3 >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
   # Some hooks and overlays have _build written out.
   ln -s "$REBAR_BASE_DIR" _build
+  if [ -n "$trust" ]; then
+    update-ca-certificates
+    mkdir -p /root/.config/rebar3
+    echo "{ssl_cacerts_path, \"$bundle\"}." > /root/.config/rebar3/rebar.config
+  fi
 fi
 SH
 
@@ -61,28 +81,47 @@ FROM ${BUILD_BASE} AS base
 ARG PROJECT=beamdock
 ARG BUILD_BASE
 ARG BUILD_PACKAGES=""
+ARG DEBIAN_MIRROR=""
 ENV REBAR_BASE_DIR=/app/_build LANG=C.UTF-8
 WORKDIR /app/src
-RUN --mount=from=scripts,target=/scripts \
+RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
     --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
     --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
-    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES"
+    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES" "$DEBIAN_MIRROR"
+COPY --chmod=755 <<'SH' /usr/local/bin/build
+#!/bin/sh
+# build ARGUMENT...: rebar3 as this repo wants it. BUILD_ENV has lines of NAME='VALUE'; REBAR3 may be a file in the repo.
+set -eu
+set -a
+eval "${BUILD_ENV:-}"
+set +a
+case ${REBAR3:=rebar3} in */*) exec escript "$REBAR3" "$@" ;; esac
+if ! command -v "$REBAR3" >/dev/null; then
+  echo 'error: the builder has no rebar3'
+  echo 'hint: `build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
+  exit 1
+fi
+exec "$REBAR3" "$@"
+SH
 
 # The dependencies, compiled. Made anew when what decides them changes, never for a change of the project's sources.
 FROM base AS builder
 ARG PROFILE=prod
+ARG REBAR3=rebar3
+ARG BUILD_ENV=""
 COPY --from=deps / ./
 RUN --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
     --mount=type=secret,id=hex.config,target=/root/.config/rebar3/hex.config \
     --mount=type=ssh \
-    rebar3 as "$PROFILE" compile --deps_only
+    build as "$PROFILE" compile --deps_only
 
 # The project, compiled. Made anew when its sources change. They are copied from the bind mount, so that compilers and
 # hooks may write among them, and the next stage finds the very files that were compiled and compiles none again.
 FROM builder AS prod_compiled
+ARG PREBUILD=""
 RUN --mount=target=/context \
     --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
-    cp -a /context/. . && rebar3 as "$PROFILE" compile
+    cp -a /context/. . && sh -euc "$PREBUILD" && build as "$PROFILE" compile
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
 # when the project or the version changes. /out becomes the image's root.
@@ -100,7 +139,7 @@ if [ -e /git/HEAD ]; then
   cp -a /git .git
   git config --global --add safe.directory '*'
 fi
-rebar3 as "$PROFILE" tar ${RELEASE:+--relname "$RELEASE"}
+build as "$PROFILE" tar ${RELEASE:+--relname "$RELEASE"}
 rm -rf .git
 
 set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/*.tar.gz
@@ -118,6 +157,9 @@ version=$(cut -d ' ' -f 2 releases/start_erl.data)
 [ "$version" != 0.0.0 ] ||
   fail "the release's version is 0.0.0, which is what relx writes when it can't read the history" \
     '`invoke build` passes it, and `invoke build --dry-run` prints what to add here: --build-context git=DIR'
+[ ! -d "releases/$version
+" ] ||
+  fail "the version, $version, ends in a newline, and such a release does not boot" "rebar.config, in {cmd, \"...\"}: add | tr -d '\\\\n'"
 [ -e "releases/$version/start.boot" ] ||
   fail "the release has no boot script, releases/$version/start.boot" "does something in rebar.config's overlay remove it?"
 [ -x "bin/$name" ] ||
@@ -154,10 +196,11 @@ FROM ${RUN_BASE} AS runner_base
 ARG PROJECT=beamdock
 ARG RUN_BASE
 ARG RUNTIME_PACKAGES=""
-RUN --mount=from=scripts,target=/scripts \
+ARG DEBIAN_MIRROR=""
+RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
     --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
     --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
-    /scripts/prepare runner "$RUN_BASE" "$RUNTIME_PACKAGES"
+    /scripts/prepare runner "$RUN_BASE" "$RUNTIME_PACKAGES" "$DEBIAN_MIRROR"
 # TLS clients look here for the authorities they trust.
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 

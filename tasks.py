@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import fcntl
 import hashlib
+import importlib.util
 import inspect
 import json
 import os
@@ -98,6 +99,12 @@ class Settings:
     run_base: str = setting("", "the runner's base image (default: the Dockerfile's RUN_BASE)")
     build_packages: list[str] = setting([], "Debian packages that the build needs")
     runtime_packages: list[str] = setting([], "Debian packages that the running release needs")
+    build_env: dict[str, str] = setting({}, "environment of the build: {ERL_COMPILER_OPTIONS: ...}")
+    prebuild: str = setting("", "a shell command to run before rebar3, in the project's folder")
+    rebar3: str = setting("", "a rebar3 of the repo's own, ./rebar3 for example (default: the base image's)")
+    dependency_files: list[str] = setting([], "files that rebar.config.script reads, where they decide the dependencies; patterns")
+    debian_mirror: str = setting("", "where packages come from, instead of deb.debian.org/debian")
+    certificate_authority: str = setting("", "a file with a company's own certificate authority, PEM")
     build_args: dict[str, str] = setting({}, "more build arguments for the Dockerfile")
     platform: str = setting("", "the platform to build for (default: this machine's)", r"\w+/\w+(/\w+)?", "linux/arm64")
     network: str = setting("", "the network of build steps: host, none (default: the builder's)")
@@ -131,7 +138,7 @@ def check(name: str, value: Any, where: str) -> Any:
     if name not in FIELDS:
         raise failure(f"unknown setting `{name}` ({where})", f"{did_you_mean(name, list(FIELDS))}`invoke config` lists them all")
     shape, form = SHAPES[FIELDS[name].type]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     if type(value) is shape and all(isinstance(x, str) for x in inner):
         pattern, example = FIELDS[name].metadata["form"], FIELDS[name].metadata["example"]
         if value and pattern and not re.fullmatch(str(pattern), str(value)):
@@ -143,24 +150,29 @@ def check(name: str, value: Any, where: str) -> Any:
 
 def resolve(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
     """Settings from what Invoke read of the files, and the environment over it; and where each came from. lines: setting -> file:line."""
-    given = [(name, value, lines.get(name, "Invoke's configuration")) for name, value in configured.items()]
+    given = {name: (value, lines.get(name, "Invoke's configuration")) for name, value in configured.items()}
     for name, text in environment.items():
-        with contextlib.suppress(yaml.YAMLError):
-            text = text if name in FIELDS and FIELDS[name].type == "str" else yaml.safe_load(text)
-        given.append((name, text, f"INVOKE_{KEY.upper()}_{name.upper()}"))
-    checked = {name: (check(name, value, where), where) for name, value, where in given if value is not None or name not in FIELDS}
+        value: Any = text
+        if name not in FIELDS or FIELDS[name].type != "str":
+            with contextlib.suppress(yaml.YAMLError, ValueError):
+                value = yaml.safe_load(text)
+        given[name] = value, f"INVOKE_{KEY.upper()}_{name.upper()}"
+    checked = {
+        name: (check(name, value, where), where) for name, (value, where) in given.items() if value is not None or name not in FIELDS
+    }
     return Settings(**{n: v for n, (v, _) in checked.items()}), {n: where for n, (_, where) in checked.items()}
 
 
-def yaml_lines(file: Path) -> dict[str, str]:
-    """Where each of our settings stands in an invoke.yaml: name -> file:line."""
+def yaml_lines(file: Path, configured: Mapping[str, Any]) -> dict[str, str]:
+    """Where each of our settings stands in an invoke.yaml, if it is this file that gave the value: name -> file:line."""
     try:
-        top = yaml.compose(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        text = file.read_text(encoding="utf-8")
+        top, values = yaml.compose(text), yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
-    ours = [v for k, v in getattr(top, "value", None) or [] if k.value == KEY]
+    ours = [v for k, v in top.value if k.value == KEY] if isinstance(top, yaml.MappingNode) else []
     pairs = ours[0].value if ours and isinstance(ours[0], yaml.MappingNode) else []
-    return {k.value: f"{file.name}:{k.start_mark.line + 1}" for k, _ in pairs}
+    return {k.value: f"{file.name}:{k.start_mark.line + 1}" for k, _ in pairs if configured.get(k.value) == values[KEY].get(k.value)}
 
 
 # ------------------------------------------------------------------------------------------------------ Erlang terms
@@ -191,7 +203,7 @@ TOKEN = re.compile(
       | (?P<quoted>'(?:[^'\\]|\\.)*')
       | (?P<float>[+-]?\d[\d_]*\.\d+(?:[eE][+-]?\d+)?)
       | (?P<integer>[+-]?\d[\d_]*(?:\#[0-9a-zA-Z_]+)?)
-      | (?P<char>\$(?:\\\^?.|[^\\]))
+      | (?P<char>\$(?:\\(?:x\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|[0-7]{1,3}|\^.|.)|[^\\]))
       | (?P<fun>fun\s+[\w@']+:[\w@']+/\d+)
       | (?P<atom>[a-zß-öø-ÿ][\w@]*)
       | (?P<mark><<|>>|=>|\#\{|[\[\](){},./])""",
@@ -262,6 +274,13 @@ class Reader:
         self.take("=>")
         return key if isinstance(key, (str, int)) else repr(key), self.term()
 
+    def segment(self) -> bytes:
+        value = self.term()
+        if self.sees("/"):
+            self.take()
+            self.take()
+        return value.encode() if isinstance(value, str) else bytes([value & 255])
+
     def strings(self) -> str:
         """Strings that stand side by side are one; a triple-quoted one has no indentation and no last newline."""
         text = ""
@@ -280,7 +299,7 @@ class Reader:
             return Atom(unescape(word[1:-1]) if kind == "quoted" else word)
         if kind == "integer":
             base, based, digits = word.partition("#")
-            return int(digits, int(base)) if based else int(word)
+            return (-1 if base[0] == "-" else 1) * int(digits, abs(int(base))) if based else int(word)
         if kind == "float":
             return float(word)
         if kind == "char":
@@ -294,21 +313,19 @@ class Reader:
         if word == "#{":
             return dict(self.sequence("}", self.pair))
         if word == "<<":
-            text = self.strings()
-            if self.sees("/"):
-                self.take()
-                self.take()
-            self.take(">>")
-            return text.encode()
+            return b"".join(self.sequence(">>", self.segment))
         raise TermError(line, f"{word} where a term should begin")
 
 
 def read_terms(text: str) -> list[Any]:
     """The terms of a rebar.config, or TermError."""
+    reader = Reader(text)
     try:
-        return Reader(text).terms()
-    except (OverflowError, RecursionError) as error:
-        raise TermError(1, str(error)) from None
+        return reader.terms()
+    except TermError:
+        raise
+    except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
+        raise TermError(reader.tokens[-1][2], str(error)) from None
 
 
 # ------------------------------------------------------------------------------------------------- the rebar3 project
@@ -335,23 +352,75 @@ class Rebar:
 
 def entries(terms: Any, key: str) -> list[Any]:
     """The values of {key, Value} in a list of terms."""
-    listed = terms if isinstance(terms, list) else []
-    return [t[1] for t in listed if isinstance(t, Tuple) and len(t) > 1 and t[0] == key]
+    return [t[1] for t in tuples(terms) if t[0] == key]
+
+
+def tuples(terms: Any) -> list[Tuple]:
+    """The tuples of two or more in a list of terms; none where it is no list."""
+    return [t for t in terms if isinstance(t, Tuple) and len(t) > 1] if isinstance(terms, list) else []
 
 
 def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
     """Read a rebar.config. What a profile's relx says counts over the top level's, as rebar3 merges them."""
     terms = read_terms(text)
-    profiles = [p for p in (entries(terms, "profiles") or [[]])[0] if isinstance(p, Tuple)]
-    chosen = [p[1] for p in profiles if p[0] == profile]
-    relx = [t for part in [*chosen, terms] for section in entries(part, "relx") for t in section if isinstance(t, (Tuple, Atom))]
+    profiles = [p for section in entries(terms, "profiles") for p in tuples(section)]
+    parts = [*(p[1] for p in profiles if p[0] == profile), terms]
+    relx = [t for part in parts for section in entries(part, "relx") for t in tuples(section)]
+    named = [t for t in relx if t[0] == "release" and isinstance(t[1], Tuple) and len(t[1]) > 1]
     found: dict[str, Release] = {}
-    for t in relx:
-        if isinstance(t, Tuple) and len(t) > 1 and t[0] == "release" and isinstance(t[1], Tuple):
-            found.setdefault(str(t[1][0]), Release(str(t[1][0]), t[1][1], t.line))
-    default = (entries(relx, "default_release") or [""])[0]
+    for t in named:
+        found.setdefault(str(t[1][0]), Release(str(t[1][0]), t[1][1], t.line))
+    default = next((t[1] for t in relx if t[0] == "default_release" and t[1]), "")
     name = default[0] if isinstance(default, Tuple) else default
     return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted)
+
+
+# Parts of rebar.config that say nothing about dependencies: with --deps_only rebar3 runs no hook of the project's own, and
+# compiles a dependency by its own erl_opts (measured: the same beams). What is not named here stays.
+NOT_OF_DEPENDENCIES = frozenset(
+    "alias cover_enabled cover_excl_apps cover_excl_mods cover_export_enabled cover_opts cover_print_enabled ct_compile_opts ct_opts "
+    "ct_readable dialyzer dist_node edoc_opts erl_first_files erl_opts erlfmt escript_comment escript_emu_args escript_incl_apps "
+    "escript_main_app escript_name escript_shebang eunit_compile_opts eunit_first_files eunit_opts eunit_tests ex_doc extra_src_dirs hank "
+    "minimum_otp_vsn post_hooks pre_hooks proper_opts provider_hooks relx shell src_dirs xref_checks xref_extra_paths xref_ignores "
+    "xref_queries xref_warnings".split()
+)
+
+
+REDUCED = ("rebar.config", "rebar.lock")
+
+
+def write_term(term: Any) -> str:
+    """A term in the one form that all its spellings share; ValueError for one that would not be read back the same."""
+    if isinstance(term, Atom):
+        if term.startswith("fun "):
+            raise ValueError(term)
+        return term if re.fullmatch(r"[a-z][\w@]*", term, re.ASCII) else "'" + re.sub(r"([\\'])", r"\\\1", term) + "'"
+    if isinstance(term, str):
+        return '"' + re.sub(r'([\\"])', r"\\\1", term) + '"'
+    if isinstance(term, bytes):
+        return '<<"' + re.sub(r'([\\"])', r"\\\1", term.decode("ascii")) + '">>'
+    if isinstance(term, dict):
+        raise ValueError("a map")
+    if isinstance(term, (tuple, list)):
+        inside = ",".join(map(write_term, term))
+        return f"{{{inside}}}" if isinstance(term, tuple) else f"[{inside}]"
+    return repr(term)
+
+
+def reduce_config(text: str, profile: str) -> str:
+    """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe."""
+
+    def kept(terms: list[Any]) -> list[Any]:
+        return [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in NOT_OF_DEPENDENCIES)]
+
+    try:
+        terms = kept(read_terms(text))
+        for i, t in enumerate(terms):
+            if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
+                terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) for p in tuples(t[1]) if p[0] == profile]))
+        return "".join(f"{write_term(t)}.\n" for t in terms)
+    except ValueError:
+        return text
 
 
 PROD_RELX = "{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}, {debug_info, strip}]}"
@@ -405,8 +474,12 @@ class Tree:
 
 def git(root: Path, *args: str, stdin: Optional[bytes] = None) -> bytes:
     """git's output. Optional locks are off, so that looking never rewrites the index."""
+    # A hook's GIT_DIR would lead elsewhere; git's words are read below.
+    env = {**{n: v for n, v in os.environ.items() if n not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}, "LC_ALL": "C"}
     try:
-        done = subprocess.run(["git", "--no-optional-locks", "-C", str(root), *args], input=stdin, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(root), *args], input=stdin, capture_output=True, env=env, check=False
+        )
     except FileNotFoundError:
         raise failure("git is not installed", "apt-get install git, brew install git") from None
     if done.returncode == 0:
@@ -441,20 +514,30 @@ def parse_status(output: bytes) -> Tree:
 
 
 def look_at(root: Path) -> Tree:
-    tree = parse_status(git(root, "status", "--porcelain=v2", "--branch", "-z", "--", "."))
+    tree = parse_status(git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal", "-z", "--", "."))
     if tree.commit == "(initial)":
         raise failure("the repository has no commit yet", "images are tagged with the commit: git add, git commit")
     return tree
 
 
+# What a git command may ask that commits and tags alone can't answer.
+NEEDS_TREES = re.compile(r"--dirty|--broken|--abbrev-ref|git\s+(-\S+\s+)*(status|diff|ls-files|branch|symbolic-ref|diff-index)|\s--\s+\S")
+
+
 def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
-    """What the versions read of the history: none, commit, or all (ancestors and tags). sources: texts of .app.src files."""
+    """What the versions read of the history: none, the commit's long or short name, or all (ancestors and tags).
+    sources: of .app.src files."""
     form = erlang(version) if not isinstance(version, str) or isinstance(version, Atom) else ""
-    if scripted or re.match(r"git|semver|\{cmd|\{git, (?!long|short)", form):
+    inside = "\n".join(re.findall(r"\{\s*vsn\s*,\s*(?:git|semver|\{\s*(?:git|cmd)\b[^\n]*)", "\n".join(sources)))
+    if asks := NEEDS_TREES.search(f"{form if form.startswith('{cmd') else ''}\n{inside}"):
+        command = next(t for t in (form, *inside.splitlines()) if asks[0] in t)
+        raise failure(
+            f"the version asks git for more than commits and tags: {command}",
+            "the build has no trees and no branch: git describe --tags, say",
+        )
+    if scripted or inside or re.match(r"git|semver|\{cmd|\{git, (?!long|short)", form):
         return "all"
-    if any(re.search(r"\{\s*vsn\s*,\s*(git|semver|\{\s*(git|cmd)\b)", text) for text in sources):
-        return "all"
-    return "commit" if form.startswith("{git") else "none"
+    return form.strip("{}").partition(", ")[2] if form.startswith("{git") else "none"
 
 
 def git_context(root: Path, need: str) -> dict[str, bytes]:
@@ -466,65 +549,81 @@ def git_context(root: Path, need: str) -> dict[str, bytes]:
     if need == "none":
         return {}
     head = git(root, "rev-parse", "HEAD").decode().strip()
-    short = len(git(root, "rev-parse", "--short", "HEAD").strip())
-    config = f"[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tabbrev = {short}\n"
+    sha256 = len(head) == 64
+    config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tbare = false\n"
+    config += "[extensions]\n\tobjectformat = sha256\n" if sha256 else ""
+    if need != "long":
+        config += f"[core]\n\tabbrev = {len(git(root, 'rev-parse', '--short', 'HEAD').strip())}\n"
     files = {"HEAD": f"{head}\n".encode(), "config": config.encode(), "refs/heads/.keep": b"", "objects/info/.keep": b""}
-    if need == "commit":
-        names, files["shallow"] = head, f"{head}\n".encode()
+    if need in ("long", "short"):
+        names, files["shallow"] = {head}, f"{head}\n".encode()
     else:
-        form = "%(objectname) %(refname)%(if)%(*objectname)%(then)\n^%(*objectname)%(end)"
-        tags = git(root, "for-each-ref", "--merged", "HEAD", "--sort=refname", f"--format={form}", "refs/tags").decode()
-        files["packed-refs"] = ("# pack-refs with: peeled fully-peeled sorted \n" + tags).encode()
         if git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
             raise failure("the version needs history that this shallow clone lacks", "git fetch --unshallow --tags")
-        tag_names = re.findall(r"^([0-9a-f]+) ", tags, re.MULTILINE)
-        names = "\n".join(sorted({*git(root, "rev-list", "HEAD").decode().split(), *tag_names}))
+        tags, names = tags_of(root)
+        files["packed-refs"] = b"# pack-refs with: peeled fully-peeled sorted \n" + tags
+        names |= set(git(root, "rev-list", "HEAD").decode().split())
     with tempfile.TemporaryDirectory() as folder:
+        fixed = ["-c", "pack.threads=1", "-c", "pack.writeReverseIndex=false", "-c", "pack.indexVersion=2"]
         options = ["--window=0", "--depth=0", "--compression=0", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
-        git(
-            root,
-            "-c",
-            "pack.threads=1",
-            "-c",
-            "pack.writeReverseIndex=false",
-            "pack-objects",
-            *options,
-            f"{folder}/pack",
-            stdin=(names + "\n").encode(),
-        )
+        git(root, *fixed, "pack-objects", *options, f"{folder}/pack", stdin="".join(f"{n}\n" for n in sorted(names)).encode())
         for file in Path(folder).iterdir():
             files[f"objects/pack/{file.name}"] = file.read_bytes()
     return files
 
 
-def dependency_files(root: Path) -> dict[str, bytes]:
-    """What decides the dependencies, as it stands: path -> content."""
+def tags_of(root: Path) -> tuple[bytes, set[str]]:
+    """The tags that HEAD reaches, as git's packed-refs has them, and the names of their objects."""
+    lines, names = b"", set()
+    form = "--format=%(objectname) %(refname) %(object) %(type)"
+    for line in git(root, "for-each-ref", "--merged", "HEAD", "--sort=refname", form, "refs/tags").splitlines():
+        name, reference, target, kind = line.split(b" ")
+        names.add(name.decode())
+        while kind == b"tag":  # a tag of a tag
+            names.add(target.decode())
+            target, kind = (word.split(b" ")[1] for word in git(root, "cat-file", "tag", target.decode()).splitlines()[:2])
+        lines += name + b" " + reference + b"\n" + (b"^" + target + b"\n" if target else b"")
+    return lines, names
+
+
+def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
+    """What decides the dependencies, reduced where that is safe: path -> content. Checkouts are dependencies that are there."""
     patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
-    return {
-        f.relative_to(root).as_posix(): f.read_bytes()
-        for p in patterns
-        for f in root.glob(p)
-        if f.parts[len(root.parts)] not in ("_build", "_checkouts")
-    }
+    found = [f for p in patterns for f in root.glob(p) if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
+    found += [f for f in root.glob("_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
+        named = [f for f in root.glob(pattern) if f.is_file()]
+        if not named:
+            raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
+        found += named
+    files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    if not any(name.endswith("rebar.config.script") for name in files):
+        reduced = {
+            n: reduce_config(c.decode(errors="surrogateescape"), settings.profile) for n, c in files.items() if Path(n).name in REDUCED
+        }
+        files.update((name, text.encode(errors="surrogateescape")) for name, text in reduced.items())
+    return files
 
 
 def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
     """Make a folder hold exactly these files, with fixed modes: contents and modes are in the cache key, times are not."""
-    there = {f.relative_to(folder).as_posix(): f.read_bytes() for f in folder.rglob("*") if f.is_file()} if folder.is_dir() else None
-    if there == files:
-        return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=folder.parent))
-    for name, content in files.items():
-        target = fresh / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    for path in [fresh, *fresh.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    if folder.exists():
-        folder.replace(fresh.with_suffix(".old"))
-    fresh.replace(folder)
-    shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        there = {f.relative_to(folder).as_posix(): (f.read_bytes(), f.stat().st_mode & 0o777) for f in folder.rglob("*") if f.is_file()}
+        if there == {name: (content, 0o644) for name, content in files.items()}:
+            return
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent))
+        for name, content in files.items():
+            target = fresh / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        for path in [fresh, *fresh.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        if folder.exists():
+            folder.replace(fresh.with_suffix(".old"))
+        fresh.replace(folder)
+        shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
 
 
 # -------------------------------------------------------------------------------------------------------------- tags
@@ -563,7 +662,7 @@ CI_BRANCHES = [
     ("BUILDKITE_BRANCH", {"BUILDKITE_TAG": ""}),
     ("CHANGE_BRANCH", {}),  # Jenkins, a change request of a multibranch pipeline
     ("BRANCH_NAME", {"TAG_NAME": ""}),  # Jenkins, Cloud Build
-    ("GIT_BRANCH", {}),  # Jenkins, a plain pipeline: origin/NAME
+    ("GIT_BRANCH", {"TAG_NAME": ""}),  # Jenkins, a plain pipeline: origin/NAME
 ]
 
 
@@ -574,7 +673,9 @@ def current_branch(tree: Tree, environ: Mapping[str, str]) -> str:
     for variable, conditions in CI_BRANCHES:
         if environ.get(variable) and all(environ.get(name, "") == value for name, value in conditions.items()):
             name = environ[variable]
-            return name.split("/", 1)[1] if variable == "GIT_BRANCH" and name.startswith("origin/") else name
+            if variable == "GIT_BRANCH":  # of a build by commit it says `detached`
+                return "" if name == "detached" else name.removeprefix("origin/")
+            return name
     return ""
 
 
@@ -595,11 +696,12 @@ class Project:
     @property
     def image(self) -> str:
         """The image's name in a registry, in the form that the OCI distribution specification asks for."""
-        return self.settings.image or re.sub(r"[^a-z0-9._-]+", "-", self.release.name.lower()).strip("-._")
+        name = self.release.name.lower()
+        return self.settings.image or (name if re.fullmatch(PATH, name) else re.sub(r"[^a-z0-9]+", "-", name).strip("-")) or "release"
 
     @property
     def repository(self) -> str:
-        return "/".join(part for part in (self.settings.registry.rstrip("/"), self.image) if part)
+        return "/".join(part for part in (self.settings.registry, self.image) if part)
 
     @property
     def commit_tag(self) -> str:
@@ -661,6 +763,7 @@ class Common:
 
     dry_run: bool = flag(False, "print the docker commands, and run none")
     quiet: bool = flag(False, "print only results and errors")
+    release: str = flag("", "the release, where rebar.config has several")
 
 
 @dataclass(frozen=True)
@@ -668,7 +771,6 @@ class BuildFlags(Common):
     """Flags of the tasks that build, with docker's own names."""
 
     registry: str = flag("", "the registry, instead of the setting")
-    release: str = flag("", "the release, where rebar.config has several")
     build_arg: Optional[list[str]] = flag(None, "a build argument, NAME=VALUE; may be repeated", many=True)
     secret: Optional[list[str]] = flag(None, "id=NAME,src=PATH or id=NAME,env=VARIABLE; may be repeated", many=True)
     ssh: str = flag("", "default, or ID=PATH of a socket or a key")
@@ -712,6 +814,10 @@ def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[
         "PROJECT": project.image.replace("/", "-"),
         "BUILD_PACKAGES": " ".join(settings.build_packages),
         "RUNTIME_PACKAGES": " ".join(settings.runtime_packages),
+        "DEBIAN_MIRROR": settings.debian_mirror,
+        "REBAR3": settings.rebar3,
+        "PREBUILD": settings.prebuild,
+        "BUILD_ENV": "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.build_env.items()),
     }
     build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
     for pair in flags.build_arg or ():
@@ -720,11 +826,19 @@ def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[
             raise failure(f"--build-arg {name} has no value", f"--build-arg {name}=VALUE")
         build_args[name] = value
     for tag in tags:
+        if tag == "latest":
+            raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
         if not VALID_TAG.fullmatch(tag):
             raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
-    sources = [f.read_text(errors="replace") for f in project.root.glob("**/src/*.app.src") if "_build" not in f.parts]
-    need = history_needed(project.release.version, project.scripted, sources)
-    contexts = {"deps": dependency_files(project.root), "git": git_context(project.root, need)}
+    contexts = {"deps": dependency_files(project.root, settings)}
+    if target != "builder":
+        sources = [f.read_text(errors="replace") for p in ("src", "*/src", "*/*/src") for f in project.root.glob(f"{p}/*.app.src")]
+        contexts["git"] = git_context(project.root, history_needed(project.release.version, project.scripted, sources))
+    if settings.certificate_authority:
+        file = project.root / Path(settings.certificate_authority).expanduser()
+        if not file.is_file():
+            raise failure(f"{file} does not exist, and is the certificate_authority in invoke.yaml")
+        contexts["authority"] = {"authority.crt": file.read_bytes()}
     image = target not in ("builder", "tarball")
     return Build(
         project=project,
@@ -744,6 +858,8 @@ def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[
 def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
     """The commit's tag and the branch's, or COMMIT-TARGET alone for another stage than the runner; then --tag."""
     tags = [project.commit_tag, *([branch_tag(branch)] if branch else [])]
+    if flags.target == "dirty":
+        raise failure("a stage can't be called dirty", f"{project.tree.commit[:8]}…-dirty is the tag of a tree with edits")
     if flags.target != "runner":
         tags = [f"{project.commit_tag}-{flags.target}"]
     return [*tags, *(flags.tag or ())]
@@ -751,14 +867,14 @@ def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
 
 def deps_key(plan: Build, dockerfile: str) -> str:
     """SHA-256, in hexadecimal, of all that decides the builder stage: its inputs, its instructions, base and platform."""
-    stages = re.split(r"(?mi)^(?=FROM\s)", dockerfile)
+    stages = re.split(r"(?mi)^(?=FROM\s)", re.sub(r"(?m)^(#(?!!).*|ARG RUN_BASE\b.*|\s*)\n", "", dockerfile))
     last = next((i for i, text in enumerate(stages) if re.match(r"(?i)FROM\s+\S+\s+AS\s+builder\b", text)), len(stages))
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    others = ("RUN_BASE", "RUNTIME_PACKAGES", "RELEASE")
+    others = ("RUN_BASE", "RUNTIME_PACKAGES", "RELEASE", "PREBUILD", "PROJECT")
     parts: list[bytes] = ["".join(stages[: last + 1]).encode(), (plan.project.settings.platform or f"linux/{machine}").encode()]
     parts += [f"{n}={v}".encode() for n, v in sorted(plan.build_args.items()) if n not in others]
-    for name, content in sorted(plan.contexts.get("deps", {}).items()):
-        parts += [name.encode(), content]
+    for context in ("deps", "authority"):
+        parts += [part for name, content in sorted(plan.contexts.get(context, {}).items()) for part in (name.encode(), content)]
     key = hashlib.sha256()
     for part in parts:
         key.update(b"%d:%s" % (len(part), part))
@@ -787,9 +903,9 @@ def published(port: str) -> str:
     """docker's --publish, with a bare port meaning the same one on the loopback address."""
     number, _, protocol = port.partition("/")
     suffix = f"/{protocol}" if protocol else ""
-    if number.isdigit():
+    if re.fullmatch(r"\d+(-\d+)?", number):
         return f"127.0.0.1:{number}:{number}{suffix}"
-    return f"127.0.0.1:{number}{suffix}" if re.fullmatch(r"\d+:\d+", number) else port
+    return f"127.0.0.1:{number}{suffix}" if re.fullmatch(r"\d+(-\d+)?:\d+(-\d+)?", number) else port
 
 
 def run_command(
@@ -813,9 +929,16 @@ def run_command(
     return [*command, *mode, image, *args]
 
 
+def variables_given(flags: RunFlags, config: Mapping[str, Any]) -> set[str]:
+    """The environment variables that a container will have a value for: the image's, and those of the flags."""
+    files = [line for file in flags.env_file or () if Path(file).is_file() for line in Path(file).read_text(errors="replace").splitlines()]
+    pairs = [(entry.partition("=") if "=" in entry else (entry, "=", os.environ.get(entry, ""))) for entry in (*files, *(flags.env or ()))]
+    return {name for name, _, value in [*(e.partition("=") for e in config.get("Env") or ()), *pairs] if value}
+
+
 def choose_container(containers: Sequence[Mapping[str, str]], name: str) -> Mapping[str, str]:
     """The one container that is meant, of rows of `docker ps`; an error that lists them where there are several."""
-    named = [c for c in containers if not name or c["Names"] == name or c["ID"].startswith(name)]
+    named = [c for c in containers if c["Names"] == name] or [c for c in containers if not name or c["ID"].startswith(name)]
     if len(named) == 1:
         return named[0]
     if named:
@@ -929,48 +1052,103 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
 
 # What docker, buildx and registries say (in their last error), what it means, and what to do.
 REASONS = [
-    ("401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
-    ("denied|insufficient_scope|403 forbidden", "{host} refused the push", "docker login {host}, as a user who may write there"),
-    ("405 method|unsupported|read-only", "{host} does not take pushes (is it read-only?)", "--registry names another one"),
+    (r"401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
+    (r"push.*(denied|insufficient_scope|403 forbidden)", "{host} refused the push", "docker login {host}, as a user who may write there"),
+    (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
+    (r"push.*(405 method|unsupported|read-only)", "{host} does not take pushes (is it read-only?)", "--registry names another one"),
     (
-        "connection refused|no such host|i/o timeout|unreachable|tls|http response to https",
+        r"connection refused|no such host|i/o timeout|network is unreachable|tls: |x509: |http response to https",
         "{host} can't be reached",
-        "is it the right name?",
+        "{last}",
     ),
     (
-        "already in use by container",
+        r"already in use by container",
         "there is a container of that name",
         "invoke ps shows it, invoke stop ends it, --name gives another name",
     ),
-    ("port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
+    (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
+# What a compiler or a shell misses, and the Debian package that has it.
+MISSING = re.compile(
+    r"fatal error: (?P<header>[^ :]+): No such file|cannot find -l(?P<library>[^\s:]+)"
+    r"|env: .(?P<script>[\w+.-]+).: No such file"
+    r"|(?:sh|bash): (?:\d+: |line \d+: )?(?:exec: )?(?P<command>[\w+.-]+): (?:command )?not found"
+    r"|make[^:\n]*: (?P<made>[\w+.-]+): No such file"
+)
+PACKAGES = {
+    name: package
+    for package, names in {
+        "autoconf": "autoconf autoreconf",
+        "build-essential": "make gcc cc g++ c++",
+        "cargo": "cargo rustc",
+        "erlang-dev": "ei.h erl_nif.h erl_driver.h",
+        "libc6-dev": "stdio.h stdlib.h string.h",
+        "libexpat1-dev": "expat expat.h",
+        "libicu-dev": "unicode icuuc",
+        "liblz4-dev": "lz4 lz4.h",
+        "libncurses-dev": "curses.h ncurses.h ncurses tinfo",
+        "libpam0g-dev": "security pam",
+        "libpq-dev": "libpq-fe.h pq",
+        "libsctp-dev": "netinet/sctp.h sctp",
+        "libsnappy-dev": "snappy.h snappy-c.h snappy",
+        "libsodium-dev": "sodium.h sodium",
+        "libsqlite3-dev": "sqlite3.h sqlite3",
+        "libssl-dev": "openssl ssl crypto",
+        "libtool": "libtoolize libtool",
+        "libyaml-dev": "yaml.h yaml",
+        "libzstd-dev": "zstd.h zstd",
+        "pkgconf": "pkg-config",
+        "uuid-dev": "uuid",
+        "zlib1g-dev": "zlib.h z",
+        **{tool: tool for tool in ("automake", "bison", "cmake", "curl", "flex", "m4", "patch", "perl", "python3", "unzip", "wget")},
+    }.items()
+    for name in names.split()
+}
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def explain(log: str, command: str) -> Exit:
     """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line."""
     text = ANSI.sub("", log).replace("\r", "")
-    own = re.findall(r"^(?:#\d+ )?[\d.]+ ((?:error|hint): .*?)\s*$", text, re.MULTILINE)
+    failed = "".join(re.findall(r"^------\n(.*?)^------$", text, re.MULTILINE | re.DOTALL))  # what the failing step wrote
+    own = re.findall(r"^[\d.]+ ((?:error|hint): .*?)\s*$", failed, re.MULTILINE)
     if own:
         return Exit("\n".join(dict.fromkeys(own)), code=1)
-    last = ([x for x in text.splitlines() if x.startswith("ERROR: ")] or text.strip().splitlines() or ["it says nothing"])[-1]
-    step = re.search(r'process "/bin/sh -c (.*)" did not complete successfully: exit code: (\d+)', last)
+    lines = text.strip().splitlines() or ["it says nothing"]
+    last = ([x for x in lines if x.startswith("ERROR: ") or "Error response from daemon: " in x] or lines)[-1]
+    last = re.sub(r"^(ERROR: |docker: |Error response from daemon: |failed to build: |failed to solve: )+", "", last)
+    missing = MISSING.search(failed)
+    what = str(next(filter(None, missing.groups()))) if missing else ""
+    if what in ("mix", "elixir"):
+        return failure("a dependency wants Elixir, which this build does not have", "Elixir dependencies are not supported", 1)
+    if package := PACKAGES.get(what) or PACKAGES.get(what.split("/")[0]):
+        return failure(f"the build needs {what}", f"`build_packages: [{package}]` under `{KEY}:` in invoke.yaml", 1)
+    step = re.search(r'process "(?:/bin/sh -c )?(.*)" did not complete successfully: exit code: (\d+)', last)
     if step:
         return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {step[1][:200]}", "its output is above", 1)
-    reason = last if "ERROR" in last else text
-    host = re.search(r"https?://([^/\s\"]+)", reason)
-    for pattern, what, hint in REASONS:
-        if re.search(pattern, reason, re.IGNORECASE):
-            return failure(what.format(host=host[1] if host else "the registry"), hint.format(host=host[1] if host else "REGISTRY"), 1)
-    return failure(f"{command}: {re.sub(r'^(ERROR|docker|Error response from daemon): ', '', last)}", code=1)
+    if re.search(
+        r"failed to |error from registry|dial |unauthorized|denied: |daemon|already|login", text[-len(last) - 400 :], re.IGNORECASE
+    ):
+        host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|failed to push ([^/\s]+)/", last)
+        named = next(filter(None, host.groups())) if host else "the registry"
+        for pattern, means, hint in REASONS:
+            if re.search(pattern, last, re.IGNORECASE):
+                return failure(means.format(host=named), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
+    return failure(f"{command}: {last}", code=1)
 
 
 def stages_run(log: str) -> set[str]:
     """The stages of which BuildKit really ran a RUN step, from either form of its progress."""
     text = ANSI.sub("", log)
+    name = r"\[(?:(\S+) +)?\d+/\d+\] RUN "
     cached = {f"#{n} " for n in re.findall(r"^#(\d+) CACHED", text, re.MULTILINE)} | set(re.findall(r"=> CACHED (\[[^\]]+\]) RUN ", text))
-    steps = re.findall(r"^(#\d+ )\[(\w+) [^\]]*\] RUN ", text, re.MULTILINE) + re.findall(r"=> (\[(\w+) [^\]]*\]) RUN ", text)
-    return {stage for step, stage in steps if step not in cached}
+    steps = re.findall(rf"^(#\d+ ){name}", text, re.MULTILINE) + re.findall(rf"=> (?=(\[[^\]]+\])){name}", text)
+    return {stage or "stage" for step, stage in steps if step not in cached}
+
+
+# What capabilities have to say before a build, and before a container starts (with the variables that it is given a value for).
+BEFORE_BUILD: list[Callable[[Build, Common], None]] = []
+BEFORE_RUN: list[Callable[[Project, set[str], Common], None]] = []
 
 
 def command_of(plan: Build, **more: Any) -> list[str]:
@@ -991,6 +1169,8 @@ def build_image(plan: Build, flags: Common) -> bool:
     if not dockerfile.is_file():
         raise failure(f"{dockerfile} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
     builder = Builder("docker", direct=False) if flags.dry_run else require_buildx()
+    for look in BEFORE_BUILD:
+        look(plan, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
     project.context_folder.mkdir(parents=True, exist_ok=True)
@@ -1122,9 +1302,10 @@ def project_of(c: Context, flags: Common) -> Project:
     configured = c.config.get(KEY) or {}
     if not hasattr(configured, "items"):
         raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
-    files = [root / name for name in ("invoke.yaml", "invoke.yml") if (root / name).is_file()]
+    # Invoke's own place for it is beside tasks.py.
+    files = [f for folder in (Path(__file__).parent, root) for n in ("invoke.yaml", "invoke.yml") if (f := folder / n).is_file()]
     plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
-    settings, sources = resolve(plain, ENVIRONMENT, yaml_lines(files[0]) if files else {})
+    settings, sources = resolve(plain, ENVIRONMENT, yaml_lines(files[0], plain) if files else {})
     given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
     settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
     scripted = (root / "rebar.config.script").is_file()
@@ -1136,7 +1317,14 @@ def project_of(c: Context, flags: Common) -> Project:
         ) from None
     release = choose_release(rebar, settings.release, settings.profile)
     if settings.version:
-        release = dataclasses.replace(release, version=read_terms(settings.version.strip().rstrip(".") + ".")[0])
+        try:
+            (version,) = read_terms(f"{settings.version}.")
+        except ValueError:
+            raise failure(
+                f"`version` is {settings.version!r}, and should be as rebar.config has it", 'version: "{git, long}", say'
+            ) from None
+        # What the setting says, the script has not to be guessed at for.
+        release, scripted = dataclasses.replace(release, version=version), False
     return Project(root, settings, sources, release, scripted, look_at(root))
 
 
@@ -1207,6 +1395,8 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
     for gone in containers_of(project, everything=True):
         if gone["Names"] == name and gone["State"] in ("exited", "dead", "created"):
             act(flags, "rm", gone["ID"])
+    for look in BEFORE_RUN:
+        look(project, variables_given(flags, image_config), flags)
     detach, interactive = "--detach" in mode, "--tty" in mode
     words = run_command(project, flags, reference, image_config, [f"--name={name}", *mode, *([] if detach else ["--rm"])], args)
     old = age(project, image_config)
@@ -1438,12 +1628,27 @@ def config(c: Context, flags: Common) -> None:
         print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
 
 
-ENVIRONMENT = take_environment(os.environ)
-ns = Collection(*ALL)
-ns.configure({"tasks": {"auto_dash_names": True}})
+def load_capabilities(folder: Path) -> None:
+    """Load the modules of ci/beamdock, which add tasks to ALL. By path and under names of our own: a repo may have a `ci` too,
+    and this file may have another name."""
+    sys.modules.setdefault(f"{KEY}_tasks", sys.modules[__name__])
+    for file in sorted(folder.glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"{KEY}_{file.stem}", file)
+        if spec and spec.loader:
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+
 
 if __name__ == "__main__":
+    # Invoke loads this file again, as the project's collection, so that the settings are those of `invoke`.
     from invoke.main import program
 
     here = Path(__file__).resolve()
     program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
+    sys.exit()
+
+ENVIRONMENT = take_environment(os.environ)
+load_capabilities(Path(__file__).parent / "ci" / KEY)
+ns = Collection(*ALL)
+ns.configure({"tasks": {"auto_dash_names": True}})

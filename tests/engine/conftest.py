@@ -11,6 +11,10 @@ from kit.registry import Registry
 from kit.repos import Desk, service_repo, tiny_repo
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shapes-table", action="store_true", help="write what the shapes took into docs/shapes.md")
+
+
 @pytest.fixture(scope="session", params=["TEST_ENGINE_28", "TEST_ENGINE_26"], ids=["engine28", "engine26"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn: 28 with the containerd image store, 26 with overlay2 (the older half of the users)."""

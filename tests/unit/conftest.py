@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -19,12 +23,13 @@ from kit.repos import TINY_CONFIG, Repo, Result, new_repo
 sys.path.insert(0, str(ROOT))
 before = dict(os.environ)
 from invoke.exceptions import Exit  # noqa: E402
+from invoke.main import program  # noqa: E402
 
 import tasks  # noqa: E402
 
 os.environ.update(before)
 
-settings.register_profile("unit", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("unit", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("unit")
 
 
@@ -34,14 +39,18 @@ def plain_environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+@pytest.fixture(scope="session")
+def home_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(autouse=True)
-def nobody(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def nobody(home_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the user's git configuration or CI's variables."""
-    home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
         if name.startswith(NOT_OURS):
             monkeypatch.delenv(name)
-    for name, value in plain_environment(home).items():
+    for name, value in plain_environment(home_folder).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(tasks, "ENVIRONMENT", {})
 
@@ -64,16 +73,57 @@ class Shell:
             text=True,
             check=False,
         )
-        assert done.returncode == code, f"{args} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return Result(done.returncode, done.stdout.strip(), done.stderr.strip())
+        return ended(Result(done.returncode, done.stdout.strip(), done.stderr.strip()), args, code)
 
     def invoke(self, *args: str, code: int = 0, cwd: str = ".", env: Mapping[str, str] | None = None) -> Result:
-        return self.python("-m", "invoke", *args, code=code, cwd=cwd, env=env)
+        """Run `invoke ARGS` in the repo, in a fork of this process: Python and Invoke are loaded already."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            child = os.fork()
+            if not child:
+                become_invoke(args, self.path / cwd, {**os.environ, **(env or {})}, out.fileno(), err.fileno())
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode().strip())
+        return ended(Result(status, *texts), args, code)
 
     def config(self, *args: str, cwd: str = ".", env: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
         """What `invoke ARGS config` shows: setting -> value and source."""
         return rows(self.invoke(*args, "config", cwd=cwd, env=env).out)
+
+
+def ended(done: Result, args: Sequence[str], code: int) -> Result:
+    assert done.code == code, f"{args} ended with {done.code}\n{done.out}\n{done.err}"
+    assert "Traceback" not in done.err, done.err
+    return done
+
+
+def become_invoke(args: Sequence[str], cwd: Path, env: Mapping[str, str], out: int, err: int) -> NoReturn:
+    """In a fork: what `python -m invoke ARGS` is in that folder. Nothing of this process's tasks.py is left."""
+    code = 1
+    try:
+        for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
+            os.dup2(stream, number)
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode, closefd=False) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.path[:] = [str(cwd), *(p for p in sys.path if Path(p) not in (ROOT, ROOT / "tests"))]
+        for name in [n for n in sys.modules if n == "tasks" or n.startswith("beamdock_")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        sys.argv = ["invoke", *args]
+        program.run()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def rows(text: str) -> dict[str, tuple[str, str]]:
@@ -82,13 +132,26 @@ def rows(text: str) -> dict[str, tuple[str, str]]:
     return {row[0]: (row[1], row[2]) for row in cells}
 
 
-@pytest.fixture
-def repo(tmp_path: Path) -> Repo:
-    """A git repository with one commit of the vendored files and a rebar.config."""
-    made = new_repo(tmp_path / "project")
+def copied(repo: Repo, path: Path) -> Repo:
+    """The same repository at another path: a copy takes no git."""
+    shutil.copytree(repo.path, path, symlinks=True)
+    return Repo(path, repo.image)
+
+
+@pytest.fixture(scope="session")
+def first_repo(tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """What `repo` is a copy of."""
+    made = new_repo(tmp_path_factory.mktemp("first") / "project")
+    shutil.rmtree(made.path / ".git" / "hooks", ignore_errors=True)
     made.write("rebar.config", TINY_CONFIG)
     made.commit("first")
     return made
+
+
+@pytest.fixture
+def repo(first_repo: Repo, tmp_path: Path) -> Repo:
+    """A git repository with one commit of the vendored files and a rebar.config."""
+    return copied(first_repo, tmp_path / "project")
 
 
 @pytest.fixture

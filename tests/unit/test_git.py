@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 
 import tasks
-from unit.conftest import Shell, said
+from unit.conftest import Shell, copied, said
 
 IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "protocol.file.allow=always"]
 
@@ -39,19 +39,21 @@ NAMES = ["plain.txt", "with space", " leading", "trailing ", "line\nfeed", "tab\
     "? x", "# branch.oid x", "\udcff\udcfe"]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_names_of_every_kind(repo: Repo, name: str) -> None:
-    """Untracked, staged, changed and removed: the path is the very name."""
-    (repo.path / os.fsencode(name).decode("utf-8", "surrogateescape")).write_text("1")
-    assert tree(repo.path).dirty == (name,)
+def test_names_of_every_kind(repo: Repo) -> None:
+    """Untracked, staged, changed and removed: each path is the very name."""
+    for name in NAMES:
+        (repo.path / name).write_text(name, errors="surrogateescape")
+    assert sorted(tree(repo.path).dirty) == sorted(NAMES)
     git(repo.path, "add", "--all")
-    assert tree(repo.path).dirty == (name,)
+    assert sorted(tree(repo.path).dirty) == sorted(NAMES)
     git(repo.path, "commit", "--quiet", "--message=x")
     assert tree(repo.path).dirty == ()
-    (repo.path / name).write_text("22")
-    assert tree(repo.path).dirty == (name,)
-    (repo.path / name).unlink()
-    assert tree(repo.path).dirty == (name,)
+    for name in NAMES:
+        (repo.path / name).write_text("another")
+    assert sorted(tree(repo.path).dirty) == sorted(NAMES)
+    for name in NAMES:
+        (repo.path / name).unlink()
+    assert sorted(tree(repo.path).dirty) == sorted(NAMES)
 
 
 def test_rename_and_copy(repo: Repo) -> None:
@@ -159,7 +161,6 @@ def test_looking_changes_nothing(repo: Repo) -> None:
     assert (index.read_bytes(), index.stat().st_mtime_ns) == before
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: status.showUntrackedFiles=no in the user's configuration makes a tree with new files clean")
 def test_the_users_configuration_hides_nothing(repo: Repo) -> None:
     """On every machine the same tree is dirty or clean."""
     repo.git("config", "status.showUntrackedFiles", "no")
@@ -174,7 +175,6 @@ def test_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: git's messages are read, in whatever language they are; LC_ALL=C is not set")
 def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What git says is compared with English texts, so git is told to speak it."""
     (tmp_path / "bin").mkdir()
@@ -195,8 +195,8 @@ def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest
         ('"git"', False, [], "none"),
         ('"semver"', False, [], "none"),
         ('{file, "VERSION"}', False, [], "none"),
-        ("{git, long}", False, [], "commit"),
-        ("{git, short}", False, [], "commit"),
+        ("{git, long}", False, [], "long"),
+        ("{git, short}", False, [], "short"),
         ("git", False, [], "all"),
         ("semver", False, [], "all"),
         ('{cmd, "git describe"}', False, [], "all"),
@@ -208,7 +208,7 @@ def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest
         ("{git, long}", False, ["{application, a, [{vsn, {cmd, \"x\"}}]}."], "all"),
         ("{git, long}", False, ["{application, a, [{vsn, {git, short}}]}."], "all"),
         ("{git, long}", False, ["{application, a, [{vsn, semver}]}."], "all"),
-        ("{git, long}", False, ["{application, a, [{vsn, \"1.0\"}]}.", "{application, b, [{vsn, \"git\"}]}."], "commit"),
+        ("{git, long}", False, ["{application, a, [{vsn, \"1.0\"}]}.", "{application, b, [{vsn, \"git\"}]}."], "long"),
         ('"1.0"', False, ["{application, a, [{vsn, git}]}."], "all"),
     ],
 )  # fmt: skip
@@ -216,9 +216,40 @@ def test_history_needed(version: str, scripted: bool, sources: list[str], need: 
     assert tasks.history_needed(tasks.read_terms(version + ".")[0], scripted, sources) == need
 
 
-@pytest.fixture
-def tagged(repo: Repo) -> Repo:
+@pytest.mark.parametrize(
+    ("version", "sources", "asks"),
+    [
+        ('{cmd, "git describe --dirty"}', [], '{cmd, "git describe --dirty"}'),
+        ('{cmd, "git describe --tags --broken"}', [], '{cmd, "git describe --tags --broken"}'),
+        ('{cmd, "git rev-parse --abbrev-ref HEAD"}', [], '{cmd, "git rev-parse --abbrev-ref HEAD"}'),
+        ('{cmd, "git status --short"}', [], '{cmd, "git status --short"}'),
+        ('{cmd, "git -P diff --quiet || echo x"}', [], '{cmd, "git -P diff --quiet || echo x"}'),
+        ('{cmd, "git branch --show-current"}', [], '{cmd, "git branch --show-current"}'),
+        ('{cmd, "git log -1 --format=%h -- src"}', [], '{cmd, "git log -1 --format=%h -- src"}'),
+        ('"1.0"', ['{application, a, [{vsn, {cmd, "git describe --dirty"}}]}.'], '{vsn, {cmd, "git describe --dirty"}}]}.'),
+        ('{cmd, "git describe --tags --always --abbrev=8"}', [], ""),
+        ('{cmd, "git log -1 --format=%ct"}', [], ""),
+        ('{cmd, "cat VERSION"}', [], ""),
+        ('"1.0-git status"', ['{application, a, [{description, "git status"}, {vsn, git}]}.'], ""),
+    ],
+)
+def test_what_commits_and_tags_cannot_answer(version: str, sources: list[str], asks: str) -> None:
+    """A version that asks for trees or a branch would be another one in the build: refused, with its own words."""
+    term = tasks.read_terms(version + ".")[0]
+    if not asks:
+        assert tasks.history_needed(term, False, sources) == "all"
+        return
+    with pytest.raises(Exit) as caught:
+        tasks.history_needed(term, False, sources)
+    assert (caught.value.code, said(caught).splitlines()[0]) == (
+        2, f"error: the version asks git for more than commits and tags: {asks}",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def first_tagged(first_repo: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """Three commits, a merge, tags of both kinds."""
+    repo = copied(first_repo, tmp_path_factory.mktemp("tagged") / "project")
     repo.git("tag", "v0.1")
     repo.write("a", "1")
     repo.commit("second")
@@ -231,6 +262,20 @@ def tagged(repo: Repo) -> Repo:
     repo.commit("third")
     repo.git("merge", "--quiet", "--no-ff", "--message=merge", "side")
     return repo
+
+
+@pytest.fixture
+def tagged(first_tagged: Repo, tmp_path: Path) -> Repo:
+    return copied(first_tagged, tmp_path / "project")
+
+
+NEEDS = ("long", "short", "all")
+
+
+@pytest.fixture(scope="module")
+def bytes_before(first_tagged: Repo) -> dict[str, dict[str, bytes]]:
+    """The contexts of an untouched `tagged`."""
+    return {need: tasks.git_context(first_tagged.path, need) for need in NEEDS}
 
 
 COMMANDS: dict[str, list[list[str]]] = {
@@ -271,43 +316,40 @@ def disturb(repo: Repo, tmp_path: Path, how: str) -> Path:
     return path
 
 
-OWN = pytest.mark.xfail(strict=True, reason="BUG: pack.indexVersion of the user's configuration is in the bytes")
 DISTURBANCES = [*COMMANDS, "branches", "stash", "clone", "clone of one branch", "worktree", "subfolder"]
 
 
-@pytest.mark.parametrize("how", [pytest.param(how, marks=[OWN] if how == "index version" else []) for how in DISTURBANCES])
-def test_the_same_bytes(tagged: Repo, tmp_path: Path, how: str) -> None:
-    before = {need: tasks.git_context(tagged.path, need) for need in ("commit", "all")}
+@pytest.mark.parametrize("how", DISTURBANCES)
+def test_the_same_bytes(tagged: Repo, tmp_path: Path, how: str, bytes_before: dict[str, dict[str, bytes]]) -> None:
     where = disturb(tagged, tmp_path, how)
-    assert {need: tasks.git_context(where, need) for need in ("commit", "all")} == before
+    assert {need: tasks.git_context(where, need) for need in NEEDS} == bytes_before
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: core.abbrev, which grows with a clone's objects, counts for {git, long} too",
-)
-def test_a_long_version_does_not_depend_on_abbreviations(tagged: Repo) -> None:
-    before = tasks.git_context(tagged.path, "commit")
+def test_a_long_version_does_not_depend_on_abbreviations(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
+    """Their length grows with a clone's objects; {git, short} alone has it, with the commit alone."""
     tagged.git("config", "core.abbrev", "12")
-    assert tasks.git_context(tagged.path, "commit") == before
+    assert tasks.git_context(tagged.path, "long") == bytes_before["long"]
+    assert b"abbrev" not in bytes_before["long"]["config"]
+    short = tasks.git_context(tagged.path, "short")
+    assert b"abbrev = 12\n" in short["config"]
+    assert {**short, "config": b""} == {**bytes_before["short"], "config": b""} == {**bytes_before["long"], "config": b""}
 
 
 def test_without_need_nothing(tagged: Repo) -> None:
     assert tasks.git_context(tagged.path, "none") == {}
 
 
-@pytest.mark.parametrize("need", ["commit", "all"])
-def test_another_commit_makes_other_bytes(tagged: Repo, need: str) -> None:
-    before = tasks.git_context(tagged.path, need)
+def test_another_commit_makes_other_bytes(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     tagged.commit("fourth")
-    assert tasks.git_context(tagged.path, need) != before
+    for need in NEEDS:
+        assert tasks.git_context(tagged.path, need) != bytes_before[need]
 
 
-def test_tags_count_where_all_is_read_and_only_there(tagged: Repo) -> None:
-    before = {need: tasks.git_context(tagged.path, need) for need in ("commit", "all")}
+def test_tags_count_where_all_is_read_and_only_there(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     tagged.git("tag", "v2")
-    assert tasks.git_context(tagged.path, "commit") == before["commit"]
-    assert tasks.git_context(tagged.path, "all") != before["all"]
+    assert tasks.git_context(tagged.path, "long") == bytes_before["long"]
+    assert tasks.git_context(tagged.path, "short") == bytes_before["short"]
+    assert tasks.git_context(tagged.path, "all") != bytes_before["all"]
 
 
 def written(repo: Path, folder: Path, need: str) -> Path:
@@ -340,7 +382,7 @@ def test_no_trees_and_no_files(tagged: Repo, tmp_path: Path) -> None:
 def test_the_commit_alone_knows_nothing_else(tagged: Repo, tmp_path: Path, short: str) -> None:
     if short:
         tagged.git("config", "core.abbrev", short)
-    folder = written(tagged.path, tmp_path / "w", "commit")
+    folder = written(tagged.path, tmp_path / "w", "short")
     assert git(folder, "rev-parse", "HEAD") == tagged.head
     assert git(folder, "rev-parse", "--short", "HEAD") == git(tagged.path, "rev-parse", "--short", "HEAD")
     assert git(folder, "rev-list", "HEAD") == tagged.head
@@ -351,7 +393,7 @@ def test_the_commit_alone_knows_nothing_else(tagged: Repo, tmp_path: Path, short
 def test_nothing_of_the_machine_is_in_it(tagged: Repo) -> None:
     """No path, no remote, no user, no branch's name."""
     tagged.git("remote", "add", "origin", "https://user:secret@example.com/x.git")
-    for need in ("commit", "all"):
+    for need in NEEDS:
         files = tasks.git_context(tagged.path, need)
         text = b"".join(files[name] for name in files if not name.startswith("objects"))
         for word in (str(tagged.path), "secret", "side", "main"):
@@ -362,7 +404,7 @@ def test_nothing_of_the_machine_is_in_it(tagged: Repo) -> None:
 def test_a_shallow_clone(tagged: Repo, tmp_path: Path) -> None:
     """The commit is enough for {git, long}; where the history is read, an error says how to get it."""
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{tagged.path}", "shallow")
-    assert tasks.git_context(tmp_path / "shallow", "commit")["HEAD"] == f"{tagged.head}\n".encode()
+    assert tasks.git_context(tmp_path / "shallow", "long")["HEAD"] == f"{tagged.head}\n".encode()
     with pytest.raises(Exit) as caught:
         tasks.git_context(tmp_path / "shallow", "all")
     assert said(caught) == "error: the version needs history that this shallow clone lacks\nhint: git fetch --unshallow --tags"
@@ -378,9 +420,6 @@ def test_odd_tags(tagged: Repo, tmp_path: Path) -> None:
     assert git(folder, "describe", "--tags") == git(tagged.path, "describe", "--tags")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: the inner tag is not in the pack, and older gits peel one step alone: another version, silently"
-)
 def test_a_tag_of_a_tag(tagged: Repo, tmp_path: Path) -> None:
     git(tagged.path, "tag", "--annotate", "inner", "--message=x")
     git(tagged.path, "tag", "--annotate", "outer", "--message=x", "inner")
@@ -389,36 +428,45 @@ def test_a_tag_of_a_tag(tagged: Repo, tmp_path: Path) -> None:
     assert git(folder, "describe") == git(tagged.path, "describe") == "outer"
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: UnicodeDecodeError as a traceback")
 def test_a_tag_of_any_bytes(tagged: Repo, tmp_path: Path) -> None:
     subprocess.run([b"git", b"tag", b"t\xff"], cwd=tagged.path, check=True)
     folder = written(tagged.path, tmp_path / "w", "all")
     assert git(folder, "describe", "--tags") == "t\udcff"
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: no extensions.objectformat in the config, so git finds no HEAD in it")
 def test_sha256_repository(tmp_path: Path) -> None:
     """Commits of 64 digits."""
     git(tmp_path, "init", "--quiet", "--object-format=sha256", "r")
     git(tmp_path / "r", "commit", "--quiet", "--allow-empty", "--message=x")
-    folder = written(tmp_path / "r", tmp_path / "w", "commit")
+    folder = written(tmp_path / "r", tmp_path / "w", "long")
     assert git(folder, "rev-parse", "HEAD", check=False) == git(tmp_path / "r", "rev-parse", "HEAD")
 
 
 def test_dependency_files(repo: Repo) -> None:
-    """rebar.config, its script and lock at the top, and the applications' own; nothing of _build or _checkouts."""
-    wanted = ["rebar.config", "rebar.lock", "rebar.config.script", "apps/a/rebar.config", "lib/b/rebar.config.script"]
-    others = [
-        "README.md",
-        "apps/a/src/a.erl",
-        "_build/default/rebar.config",
-        "_checkouts/x/rebar.config",
-        "apps/a/deep/rebar.config",
-        "a/rebar.lock",
-    ]
+    """rebar.config, its script and lock at the top, the applications' own, and checkouts whole; nothing of _build or of git."""
+    wanted = ["rebar.config", "rebar.lock", "rebar.config.script", "apps/a/rebar.config", "lib/b/rebar.config.script",
+              "_checkouts/x/rebar.config", "_checkouts/x/src/x.erl"]  # fmt: skip
+    others = ["README.md", "apps/a/src/a.erl", "_build/default/rebar.config", "_checkouts/x/_build/default/y", "_checkouts/x/.git/HEAD",
+              "apps/a/deep/rebar.config", "a/rebar.lock", "rebar3", "config/more.deps"]  # fmt: skip
     for name in [*wanted, *others]:
         repo.write(name, name)
-    assert tasks.dependency_files(repo.path) == {name: name.encode() for name in wanted}
+    expected = {name: name.encode() for name in wanted}
+    assert tasks.dependency_files(repo.path, tasks.Settings()) == expected
+    assert tasks.dependency_files(repo.path, tasks.Settings(rebar3="rebar3")) == expected  # one of the base image's
+    settings = tasks.Settings(rebar3="./rebar3", dependency_files=["config/*.deps", "README.md"])
+    more = ("rebar3", "config/more.deps", "README.md")
+    assert tasks.dependency_files(repo.path, settings) == {**expected, **{name: name.encode() for name in more}}
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(tasks.Settings(dependency_files=["config/*.deps"]), "config/*.deps"), (tasks.Settings(rebar3="./rebar3"), "./rebar3")],
+)
+def test_a_named_dependency_file_that_is_none(repo: Repo, given: tasks.Settings, name: str) -> None:
+    (repo.path / "config" / "a.deps").mkdir(parents=True)
+    with pytest.raises(Exit) as caught:
+        tasks.dependency_files(repo.path, given)
+    assert (caught.value.code, said(caught)) == (2, f"error: {name} does not exist, and is named under `beamdock:` in invoke.yaml")
 
 
 # ------------------------------------------------------------------------------------------------------ write_context
@@ -478,7 +526,6 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     assert content(folder) == {"a/b": b"1"}
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: modes are in the cache key, and those of a folder with the right contents are not looked at")
 def test_changed_modes_are_mended(tmp_path: Path) -> None:
     """A restored CI cache, a cp, a chmod: the modes are fixed again."""
     folder = tmp_path / "git"
@@ -488,7 +535,6 @@ def test_changed_modes_are_mended(tmp_path: Path) -> None:
     assert modes(folder) == {(True, 0o755), (False, 0o644)}
 
 
-@pytest.mark.xfail(strict=False, reason="BUG: two at once: `fresh.replace(folder)` meets a folder that the other one has just put there")
 def test_several_at_once(tmp_path: Path) -> None:
     """Two builds in one repo: each ends without an error, and the folder is one of the wanted states, with no other beside it."""
     folder, errors = tmp_path / "git", []
@@ -529,7 +575,8 @@ def contexts(shell: Shell) -> list[Path]:
     return [p for name in ("git", "deps") for p in sorted((shell.path / "_build" / "beamdock" / name).rglob("*"))]
 
 
-def test_the_same_bytes_in_every_process(tagged: Repo, shell: Shell) -> None:
+def test_the_same_bytes_in_every_process(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     """The order of Python's sets, which is another one in each process, doesn't matter."""
     code = "import pathlib, tasks; print(sorted(tasks.git_context(pathlib.Path(), 'all').items()))"
-    assert len({shell.python("-c", code, env={"PYTHONHASHSEED": seed}).out for seed in ("1", "2", "3")}) == 1
+    done = Shell(tagged.path, tagged).python("-c", code, env={"PYTHONHASHSEED": "1"})
+    assert done.out == str(sorted(bytes_before["all"].items()))

@@ -158,19 +158,16 @@ CI: list[tuple[str, dict[str, str], str]] = [
     ("buildkite-tag", {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"}, ""),
     ("jenkins-multibranch", {"BRANCH_NAME": "feature/x", "GIT_BRANCH": "feature/x"}, "feature/x"),
     ("jenkins-pull-request", {"BRANCH_NAME": "PR-7", "CHANGE_BRANCH": "fix/y", "CHANGE_ID": "7", "GIT_BRANCH": "PR-7"}, "fix/y"),
-    ("BUG-jenkins-tag", {"BRANCH_NAME": "v1", "TAG_NAME": "v1", "GIT_BRANCH": "v1"}, ""),
+    ("jenkins-tag", {"BRANCH_NAME": "v1", "TAG_NAME": "v1", "GIT_BRANCH": "v1"}, ""),
     ("jenkins-plain", {"GIT_BRANCH": "origin/feature/x", "GIT_LOCAL_BRANCH": "feature/x"}, "feature/x"),
     ("jenkins-plain-local", {"GIT_BRANCH": "feature/x"}, "feature/x"),
-    ("BUG-jenkins-plain-detached", {"GIT_BRANCH": "detached"}, ""),
+    ("jenkins-plain-detached", {"GIT_BRANCH": "detached"}, ""),
     ("cloud-build", {"BRANCH_NAME": "main", "TAG_NAME": ""}, "main"),
     ("cloud-build-tag", {"BRANCH_NAME": "", "TAG_NAME": "v1"}, ""),
 ]  # fmt: skip
 
 
-KNOWN = pytest.mark.xfail(strict=True, reason="BUG: Jenkins' GIT_BRANCH is taken where TAG_NAME is set too, or where it is `detached`")
-
-
-@pytest.mark.parametrize(("environ", "branch"), [pytest.param(e, b, id=n, marks=[KNOWN] if n.startswith("BUG-") else []) for n, e, b in CI])
+@pytest.mark.parametrize(("environ", "branch"), [pytest.param(e, b, id=n) for n, e, b in CI])
 def test_branch_on_ci(environ: dict[str, str], branch: str) -> None:
     """On a detached HEAD, what the CI system says; a build of a tag is of no branch."""
     assert tasks.current_branch(tasks.Tree(COMMIT, "", ()), environ) == branch

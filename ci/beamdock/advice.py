@@ -1,0 +1,193 @@
+"""beamdock 0.1.0: what `invoke build` says about files that are not ours. SPDX-License-Identifier: Apache-2.0
+
+It warns, on stderr; it stops nothing and writes nothing. `missing` is for `invoke run` too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tasks as core
+else:
+    import beamdock_tasks as core
+
+# What is in the environment when relx's extended start script fills the templates (rebar3 3.24), and in every container.
+START_SCRIPT = (
+    "BINDIR EMU ESCRIPT_NAME LD_LIBRARY_PATH PROGNAME RELEASE_NAME RELEASE_PROG RELEASE_VSN RELX_RPC_TIMEOUT REL_NAME ROOTDIR "
+    "RUN_ERL_DISABLE_FLOWCNTRL TERM"
+)
+ALWAYS_SET = frozenset(f"{START_SCRIPT} HOME HOSTNAME PATH PWD".split())
+SECRET_KEY = r"(?:\w+_)?(?:password|passwd|secret|secret_key_base|api_key|token|cookie)"
+# A string or a comment, whichever begins first: neither may be looked for in the other.
+STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\$\\?["%]|(?P<comment>%[^\n]*)', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Warning:
+    """A line about a place (file:line) or a file, and what to do."""
+
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a release that relx puts into releases/VERSION: path -> text. Templates are filled when it starts."""
+
+    vm_args: Mapping[str, str]
+    sys_config: Mapping[str, str]
+    templates: Mapping[str, str]
+
+
+def without_comments(name: str, text: str) -> str:
+    """The text with its comments blank, line by line as it was. Of vm.args: `#` at a word's beginning, up to the line's end."""
+    if "vm.args" in Path(name).name:
+        return re.sub(r"(?m)(^|(?<=\s))#.*$", "", text)
+    return STRING_OR_COMMENT.sub(lambda m: "" if m["comment"] else m[0], text)
+
+
+def line_of(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def variables(name: str, text: str) -> list[tuple[str, int]]:
+    """The variables without a default in a template, each with its first line. The start script fills in ${NAME} and
+    ${NAME:-default}, within a line; what is set to nothing counts as not set."""
+    found: dict[str, int] = {}
+    plain = without_comments(name, text)
+    for match in re.finditer(r"\$\{([^}\n]*)\}", plain):
+        if ":-" not in match[1]:
+            found.setdefault(match[1], line_of(plain, match.start()))
+    return list(found.items())
+
+
+def missing(templates: Mapping[str, str], given: AbstractSet[str]) -> list[tuple[str, int, str]]:
+    """File, line and name of each variable that the templates (path -> text) use, and that is neither given nor has a default.
+
+    given: for a build the names that the Dockerfile declares; for a run the names whose values are not empty.
+    """
+    known = given | ALWAYS_SET
+    return [(file, line, name) for file, text in templates.items() for name, line in variables(file, text) if name not in known]
+
+
+def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+    """Each instruction's word, in capitals, and the rest of it, with its lines joined; without comments and heredocs."""
+    lines = iter(dockerfile.split("\n"))
+    for line in lines:
+        whole = "" if line.lstrip().startswith("#") else line.strip()
+        while whole.endswith("\\") and (more := next(lines, None)) is not None:
+            if more.strip() and not more.lstrip().startswith("#"):  # neither comments nor empty lines end an instruction
+                whole = whole[:-1] + " " + more.strip()
+        word, _, rest = whole.partition(" ")
+        if word.upper() in ("COPY", "ADD", "RUN"):
+            for end in re.findall(r"<<-?[\"']?(\w+)", rest):
+                while next(lines, end).strip() != end:
+                    pass
+        if word:
+            yield word.upper(), rest.strip()
+
+
+def declared(dockerfile: str, target: str = "runner") -> set[str]:
+    """The names that ENV sets in a stage and in the stages it comes from; the last stage where there is none of that name."""
+    stages: dict[str, set[str]] = {}
+    names: set[str] = set()
+    for word, rest in instructions(dockerfile):
+        if word == "FROM":
+            words = [w for w in rest.split() if not w.startswith("--")]
+            names = set(stages.get(words[0].lower(), ())) if words else set()
+            stages[words[2].lower() if len(words) > 2 else str(len(stages))] = names
+        elif word == "ENV" and re.match(r"[^\s=]+=", rest):
+            names.update(re.findall(r"""([^\s=]+)=(?:"(?:[^"\\]|\\.)*"|'[^']*'|\\.|[^\s"'\\])*""", rest))
+        elif word == "ENV" and rest:
+            names.add(rest.split()[0])
+    return stages.get(target.lower(), names)
+
+
+def literals(files: Files, release: str) -> list[Warning]:
+    """Cookies and passwords that are written out. The values themselves are never shown."""
+    found = []
+    for file, text in files.vm_args.items():
+        for match in re.finditer(r"(?m)(?:^|\s)(-setcookie\s+)(?!\S*\$\{)\S+", plain := without_comments(file, text)):
+            where = f"{file}:{line_of(plain, match.start(1))}"
+            hint = "remove the line: each container makes its own; `--env RELX_COOKIE=...` gives several the same"
+            found.append(Warning(f"{where} has the cookie written out, which goes into every image", hint))
+    if not files.vm_args:
+        hint = f"config/vm.args.src with the line `-sname {release}` stands in for it"
+        found.append(Warning(f"there is no vm.args, and rebar3 makes one with a cookie that is easily guessed: {release}", hint))
+    for file, text in files.sys_config.items():
+        plain = without_comments(file, text)
+        for match in re.finditer(rf"""(['"]?)\b({SECRET_KEY})\1\s*(?:,|=>)\s*(<<\s*)?~?"((?:[^"\\]|\\.)+)\"""", plain):
+            if "${" not in match[4]:
+                value = f'<<"${{{match[2].upper()}}}">>' if match[3] else f'"${{{match[2].upper()}}}"'
+                rename = "" if file.endswith(".src") else f", in a {Path(file).name}.src that relx's sys_config_src names"
+                where = f"{file}:{line_of(plain, match.start(2))}"
+                found.append(Warning(f"{where} has `{match[2]}` written out, which goes into every image", f"{value} there{rename}"))
+    return found
+
+
+def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) -> Files:
+    """What relx takes, by the settings in rebar.config, the profile's first; without them config/vm.args and config/sys.config,
+    each with .src or without (measured: rebar3 3.24 looks in no other folder). replaces: RELX_REPLACE_OS_VARS is set."""
+    profiles = [p for section in core.entries(terms, "profiles") for p in section if isinstance(p, core.Tuple)]
+    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in core.entries(part, "relx") for t in s]
+    relx = [o for t in relx for o in [t, *(t[3] if isinstance(t, core.Tuple) and t[0] == "release" and len(t) > 3 else [])]]
+    taken: dict[str, dict[str, str]] = {"vm_args": {}, "sys_config": {}}
+    templates = {}
+    for kind, found in taken.items():
+        named = [(str(name), key.endswith("_src")) for key in (f"{kind}_src", kind) for name in core.entries(relx, key)[:1]]
+        usual = f"config/{kind.replace('_', '.')}"
+        for name, filled in named or [(f"{usual}.src", True), (usual, False)]:
+            if not found and (root / name).is_file():
+                found[name] = (root / name).read_text(encoding="utf-8", errors="replace")
+                if filled or replaces:
+                    templates[name] = found[name]
+    return Files(taken["vm_args"], taken["sys_config"], templates)
+
+
+def warnings(project: core.Project) -> list[Warning]:
+    """All that there is to say about a project's files."""
+    root, settings = project.root, project.settings
+    terms = core.read_terms((root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
+    dockerfile = root / settings.dockerfile
+    given = declared(dockerfile.read_text(encoding="utf-8", errors="replace") if dockerfile.is_file() else "")
+    files = release_files(root, terms, settings.profile, "RELX_REPLACE_OS_VARS" in given)
+    found = literals(files, project.release.name)
+    for file, line, name in missing(files.templates, given):
+        hint = f"a default: `{name}=...` in {settings.dockerfile}'s ENV, or ${{{name}:-...}} there; or nothing, and each run must give it"
+        found.append(Warning(f"{file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text", hint))
+    if any(core.entries(terms, "deps")) and not (root / "rebar.lock").is_file():
+        hint = "rebar3 lock, and commit rebar.lock"
+        found.append(Warning("there is no rebar.lock: another build may get other versions of the dependencies", hint))
+    unknown = [name for name in ("release", "version") if not getattr(settings, name)]
+    if project.scripted and unknown:
+        version = core.erlang(project.release.version) if project.release.version else "unknown"
+        taken = {"release": f"release {project.release.name}", "version": f"version {version}"}
+        what = f"rebar.config.script may change what rebar.config says, which is {' and '.join(taken[n] for n in unknown)}"
+        found.append(Warning(what, f"if so, set {' and '.join(f'`{n}:`' for n in unknown)} under `{core.KEY}:` in invoke.yaml"))
+    return found
+
+
+def warn(plan: core.Build, flags: core.Common) -> None:
+    """Called before each build."""
+    for one in warnings(plan.project):
+        core.say(f"warning: {one.what}\nhint: {one.hint}", flags.quiet)
+
+
+def warn_of_run(project: core.Project, given: set[str], flags: core.Common) -> None:
+    """Called before each container starts: what the work tree's templates would be filled with nothing for."""
+    terms = core.read_terms((project.root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
+    files = release_files(project.root, terms, project.settings.profile, "RELX_REPLACE_OS_VARS" in given)
+    for file, line, name in missing(files.templates, given):
+        core.say(
+            f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...", flags.quiet
+        )
+
+
+core.BEFORE_BUILD.append(warn)
+core.BEFORE_RUN.append(warn_of_run)

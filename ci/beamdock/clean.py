@@ -1,0 +1,175 @@
+"""beamdock 0.1.0: `invoke clean` removes this project's leftovers from the engine. SPDX-License-Identifier: Apache-2.0
+
+What is the project's: containers and images with its label, and cache mounts with an id that its Dockerfile gives them. The
+label alone is not enough, as whatever is built FROM one of our images inherits it: the repository counts too. docker itself
+refuses to remove what runs, since nothing here is forced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection as Group
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+if TYPE_CHECKING:
+    import tasks as core
+else:
+    import beamdock_tasks as core
+
+UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # as docker writes sizes
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: its id, its references, and when it was made (ISO 8601, UTC)."""
+
+    identity: str
+    references: tuple[str, ...]
+    made: str
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache mount of BuildKit: size is in bytes, mount its id in the Dockerfile; a running build holds what is not free."""
+
+    identity: str
+    mount: str
+    size: int
+    free: bool
+
+
+def repository(reference: str) -> str:
+    """Of HOST:PORT/PATH:TAG or PATH@DIGEST, all before the tag or the digest."""
+    return re.sub(r"(@[^@]*|:[^:/]*)$", "", reference)
+
+
+def is_of(reference: str, image: str) -> bool:
+    """Does a reference name this project's image, in whatever registry? An id names any."""
+    name = repository(reference)
+    return name == image or name.endswith(f"/{image}") or reference.startswith("sha256:")
+
+
+def old_images(images: Sequence[Image], image: str, current: Group[str], keep: int) -> list[Image]:
+    """The project's images that may go, newest first: all but the current references' and the `keep` newest. One with a name
+    that is not the project's was named by somebody, or is built on ours: it is not looked at."""
+    ours = [i for i in images if all(is_of(r, image) for r in i.references)]
+    newest_first = sorted(ours, key=lambda i: i.made, reverse=True)
+    return [i for i in newest_first[keep:] if not set(i.references) & set(current)]
+
+
+def cache_mounts(dockerfile: str, project: str) -> set[str]:
+    """The ids of the cache mounts in a Dockerfile that begin with ${PROJECT}: whole ids, so that `a` never means `a-b`'s."""
+    return {project + rest for rest in re.findall(r"\bid=\$(?:\{PROJECT\}|PROJECT\b)([\w.-]*)", dockerfile)}
+
+
+def size_of(text: str) -> int:
+    """Bytes of a size as docker writes it: 4.096kB, 1.2GB; 0 where it says none (N/A)."""
+    match = re.fullmatch(r"([\d.]+)\s*(\w+)", text)
+    return round(float(match[1]) * UNITS.get(match[2], 0)) if match else 0
+
+
+def shown(size: int) -> str:
+    """A size in bytes for people, with three digits."""
+    unit = next((u for u in reversed(UNITS) if size >= UNITS[u]), "B")
+    return f"{size / UNITS[unit]:.3g} {unit}"
+
+
+def read_caches(listing: str) -> list[Cache]:
+    """The cache mounts in the output of `docker buildx du --verbose`, which separates name and value by blanks or tabs."""
+    found = []
+    for block in re.split(r"\n\s*\n", listing):
+        fields = dict(re.findall(r"^([A-Z][a-z ]*|ID):\s+(.*)$", block, re.MULTILINE))
+        if mount := re.search(r' with id "/(.*)"$', fields.get("Description", "")):
+            found.append(Cache(fields["ID"], mount[1], size_of(fields["Size"]), fields["Reclaimable"] == "true"))
+    return found
+
+
+def read_images(ids: Sequence[str]) -> list[Image]:
+    inspected = json.loads(core.docker("image", "inspect", *ids)) if ids else []
+    return [Image(i["Id"], tuple(i.get("RepoTags") or ()), i["Created"]) for i in inspected]
+
+
+def of_other_targets(project: core.Project) -> list[str]:
+    """Ids of what has no label, as builds go on from it: the images of deps-image, and of build --target builder."""
+    listed = core.docker("image", "ls", "--no-trunc", "--format={{.ID}} {{.Tag}}", project.repository).splitlines()
+    return [line.split()[0] for line in listed if re.fullmatch(r"\S+ (deps-[0-9a-f]{64}|[0-9a-f]{40}(-dirty)?-builder)", line)]
+
+
+def stopped_containers(project: core.Project) -> list[str]:
+    """Ids of the containers that do not run, made of one of the project's images."""
+    rows = core.containers_of(project, everything=True)
+    still = [r["ID"] for r in rows if r["State"] in ("exited", "dead", "created")]
+    lines = core.docker("inspect", "--format={{.Id}} {{.Config.Image}}", *still).splitlines() if still else []
+    return [line.split(" ", 1)[0] for line in lines if is_of(line.split(" ", 1)[1], project.image)]
+
+
+def in_use(image: Image, going: Group[str]) -> bool:
+    """Does a container stand on it? going: containers that are about to be removed."""
+    return bool(set(core.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=ancestor={image.identity}").split()) - set(going))
+
+
+def layers(images: Sequence[Image]) -> set[tuple[str, str, int]]:
+    """The layers of images: when and by what each was made, and its bytes, unpacked. (`docker system df` is no help: on the
+    containerd store its UniqueSize has the base's blobs in it, and it fails when a build ends meanwhile.)"""
+    form = "--format={{.CreatedAt}}\t{{.Size}}\t{{.CreatedBy}}"
+    listed = [core.docker("history", "--no-trunc", "--human=false", form, i.identity).splitlines() for i in images]
+    rows = [line.split("\t", 2) for lines in listed for line in lines]
+    return {(row[0], row[2], int(row[1])) for row in rows if len(row) == 3 and row[1].isdigit()}
+
+
+def removed(flags: core.Common, words: Sequence[str]) -> bool:
+    """Run a docker command that removes something; False, and a word about it, where docker refuses: it has just come into use."""
+    try:
+        core.act(flags, *words)
+    except Exit as error:
+        core.say(f"left {words[-1]}: {error.message}", flags.quiet)
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class CleanFlags(core.Common):
+    keep: int = core.flag(3, "how many of the newest images stay, besides this commit's, this branch's and those in use")
+
+
+@core.command(CleanFlags)
+def clean(c: Context, flags: CleanFlags) -> None:
+    """Remove this project's old images, stopped containers and caches"""
+    if flags.keep < 0:
+        raise core.failure(f"--keep {flags.keep} is less than none", "--keep 0 leaves this commit's and this branch's images")
+    project = core.project_of(c, flags)
+    core.require_docker()
+    going = stopped_containers(project)
+    label = f"--filter=label={core.PROJECT_LABEL}={project.image}"
+    tags = [project.commit_tag, project.tree.commit, *([core.branch_tag(project.tree.branch)] if project.tree.branch else [])]
+    current = {f"{project.repository}:{tag}" for tag in tags}
+    labelled = read_images(sorted(set(core.docker("image", "ls", "--quiet", "--no-trunc", label).split())))
+    others = read_images(sorted(set(of_other_targets(project))))
+    old = [i for images in (labelled, others) for i in old_images(images, project.image, current, flags.keep) if not in_use(i, going)]
+    dockerfile = project.root / project.settings.dockerfile
+    mounts = cache_mounts(dockerfile.read_text() if dockerfile.is_file() else "", project.image.replace("/", "-"))
+    listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount")
+    caches = [cache for cache in read_caches(listing) if cache.mount in mounts and cache.free]
+    # What the images had for themselves, where one stays to compare with: else it may all be another project's too.
+    stay = [i for i in (*labelled, *others) if i not in old]
+    own = layers(old) - layers(stay) if old and stay and not flags.dry_run else set()
+
+    containers = [identity for identity in going if removed(flags, ["rm", identity])]
+    images = [i for i in old if removed(flags, ["image", "rm", *(i.references or [i.identity])])]
+    emptied = [i for i in caches if removed(flags, ["buildx", "prune", "--force", f"--filter=id={i.identity}"])]
+    freed = sum(i.size for i in emptied) + sum(size for _, _, size in own if images == old)
+
+    quiet = flags.quiet or flags.dry_run
+    counts = {"container": len(containers), "image": len(images), "cache": len(emptied)}
+    texts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in counts.items() if n]
+    if not texts:
+        core.say(f"{project.image}: nothing to remove", quiet)
+        return
+    core.say(f"{project.image}: removed {', '.join(texts)}{f'; freed at least {shown(freed)}' if freed else ''}", quiet)
+    core.say("next: docker buildx prune removes old build steps too, of all projects", quiet or not images)

@@ -1,0 +1,219 @@
+"""beamdock 0.1.0: `invoke init DIR` copies the vendored files into another repo. SPDX-License-Identifier: Apache-2.0
+
+Reads first and plans (pure, from texts), then writes; what stands in the other repo is never written over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+import yaml
+from invoke.context import Context
+
+if TYPE_CHECKING:
+    import tasks as core
+else:
+    import beamdock_tasks as core
+
+OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")
+CONFIGURATIONS = ("invoke.yaml", "invoke.yml", "invoke.json", "invoke.py")  # Invoke reads the first that exists
+
+
+def is_ours(text: str, source: str) -> bool:
+    """Is this a version of that vendored file? Told by `beamdock X.Y.Z` in its head, or by the same first line."""
+    head = text.split("\n")[:10]
+    return bool(OURS.search("\n".join(head))) or head[0].strip() == source.split("\n")[0].strip() != ""
+
+
+def inserted(theirs: str) -> str:
+    """What to add to a tasks.py of theirs, so that our tasks are docker.build and so on; '' where it has that already."""
+    if re.search(r"^\s*(import beamdock|from beamdock)\b", theirs, re.MULTILINE):
+        return ""
+    own = re.search(r"^(ns|namespace)\b[^=\n]*=[^=]", theirs, re.MULTILINE)
+    name = own[1] if own else "ns"
+    made = "" if own else "import sys\nns = Collection.from_module(sys.modules[__name__])\n"
+    return f'from invoke import Collection\nimport beamdock\n{made}{name}.add_collection(Collection.from_module(beamdock, name="docker"))'
+
+
+def relx_advice(text: str, profile: str) -> list[str]:
+    """What a rebar.config lacks for an image, as lines for a person: where, and what to paste."""
+    try:
+        terms = core.read_terms(text)
+    except core.TermError as error:
+        return [f"rebar.config:{error.line} can't be read ({error}); does its relx have {{include_erts, true}}?"]
+    groups = [t for t in terms if isinstance(t, core.Tuple) and t[0] == "profiles"]
+    chosen = [p for g in groups for p in g[1] if isinstance(p, core.Tuple) and p[0] == profile]
+    sections = [t for part in [*(p[1] for p in chosen), terms] for t in part if isinstance(t, core.Tuple) and t[0] == "relx"]
+    options: dict[str, Any] = {"include_erts": None, "dev_mode": False, "extended_start_script": False, "mode": ""}
+    for t in reversed([t for section in sections for t in section[1] if isinstance(t, core.Tuple) and len(t) > 1]):
+        # A release may have options of its own, as its fourth element.
+        for one in [t, *(t[3] if t[0] == "release" and len(t) > 3 else [])]:
+            options[str(one[0])] = one[1]
+    # Measured with rebar3 3.24: dev_mode leaves the runtime out, and so do the modes dev and minimal.
+    without = options["dev_mode"] == "true" or options["mode"] in ("dev", "minimal")
+    erts = options["include_erts"] or ("false" if without else "true")
+    advice = []
+    if "release" not in options:
+        advice.append("rebar.config has no release; add, with names of yours:\n  {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}.")
+    if not chosen and profile != "default":
+        body = f"{{{profile}, [{core.PROD_RELX}]}}"
+        where = f" at rebar.config:{groups[0].line}, inside its profiles" if groups else ""
+        advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {body if groups else f'{{profiles, [{body}]}}.'}")
+    elif erts == "false":
+        mine = [t for p in chosen for t in p[1] if isinstance(t, core.Tuple) and t[0] == "relx"]
+        line = (mine or chosen or sections)[0].line
+        lines = "{dev_mode, false}, {include_erts, true}"
+        where = f"rebar.config:{line} makes a release without the Erlang runtime; set in profile {profile}"
+        advice.append(f"{where}:\n  {lines if mine else f'{{relx, [{lines}]}}'}")
+    if options["extended_start_script"] != "true" and sections:
+        advice.append(f"rebar.config:{sections[-1].line} has no extended start script; add to its relx:\n  {{extended_start_script, true}}")
+    return advice
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One file to be: its name in the other repo, the content, and what stands there now (None: nothing)."""
+
+    name: str
+    content: bytes
+    there: Optional[bytes]
+
+    @property
+    def same(self) -> bool:
+        """Line ends don't count: git may have changed them."""
+        return self.there is not None and self.there.replace(b"\r\n", b"\n") == self.content.replace(b"\r\n", b"\n")
+
+    @property
+    def difference(self) -> str:
+        """Unified, from theirs to ours."""
+        theirs, ours = ((b or b"").decode(errors="replace").splitlines() for b in (self.there, self.content))
+        return "\n".join(difflib.unified_diff(theirs, ours, f"{self.name} (yours)", f"{self.name} (beamdock's)", lineterm=""))
+
+
+def look(file: Path) -> Optional[bytes]:
+    """What stands at a path: None for nothing, no bytes for a folder or a link to nowhere."""
+    return file.read_bytes() if file.is_file() else b"" if os.path.lexists(file) else None
+
+
+def source(folder: Path, *names: str) -> bytes:
+    """The first of these that is a file: a repo that `init` made has some under their second name."""
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if not found:
+        raise core.failure(f"there is no {names[0]} in {folder} to copy", "it belongs beside tasks.py, as beamdock has it")
+    return found.read_bytes()
+
+
+def plan(home: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
+    """The files, under names that are free. setting: the `dockerfile` that their invoke.yaml names, or ''."""
+    tasks = Path(core.__file__).read_bytes()
+    image = source(home, *(n for n in ("Dockerfile.beamdock", "Dockerfile") if is_ours((look(home / n) or b"").decode(), "")), "Dockerfile")
+    ignore = source(home, "Dockerfile.beamdock.dockerignore", "Dockerfile.dockerignore", ".dockerignore")
+
+    def foreign(name: str, ours: bytes) -> bool:
+        there = look(target / name)
+        return there is not None and not is_ours(there.decode(errors="replace"), ours.decode())
+
+    package = os.path.lexists(target / "tasks" / "__init__.py")
+    dockerfile = setting or ("Dockerfile.beamdock" if foreign("Dockerfile", image) else "Dockerfile")
+    # BuildKit reads an ignore file named after the Dockerfile first, and theirs stays theirs.
+    general = dockerfile == "Dockerfile" and not foreign(".dockerignore", ignore)
+    files = {
+        "beamdock.py" if package or foreign("tasks.py", tasks) else "tasks.py": tasks,
+        dockerfile: image,
+        ".dockerignore" if general else f"{dockerfile}.dockerignore": ignore,
+    }
+    if with_ci:
+        files.update({f"ci/{core.KEY}/{f.name}": f.read_bytes() for f in sorted((home / "ci" / core.KEY).glob("*.py"))})
+        files["ci/requirements.txt"] = source(home, "ci/requirements.txt")
+    if dockerfile != "Dockerfile" and not any(os.path.lexists(target / name) for name in CONFIGURATIONS):
+        files["invoke.yaml"] = f"{core.KEY}:\n  dockerfile: {dockerfile}\n".encode()
+    return [Copy(name, content, look(target / name)) for name, content in files.items()]
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file at once or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def configured(target: Path) -> dict[str, Any]:
+    """What their invoke.yaml says under `beamdock:`."""
+    file = next((target / name for name in CONFIGURATIONS if (target / name).is_file()), None)
+    found: Any = None
+    if file and file.suffix in (".yaml", ".yml", ".json"):
+        with contextlib.suppress(yaml.YAMLError):
+            found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    section = found.get(core.KEY) if isinstance(found, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def to_do(target: Path, copies: Sequence[Copy], settings: dict[str, Any]) -> list[str]:
+    """What only they can do: lines to paste, and where."""
+    names = [copy.name for copy in copies]
+    todo = relx_advice((target / "rebar.config").read_text(encoding="utf-8", errors="replace"), str(settings.get("profile", "prod")))
+    if names[1] != "Dockerfile" and "invoke.yaml" not in names and "dockerfile" not in settings:
+        file = next(name for name in CONFIGURATIONS if os.path.lexists(target / name))
+        lines = f"under {core.KEY}:\n  " if settings else f"\n  {core.KEY}:\n    "
+        todo.append(f"{file}: add {lines}dockerfile: {names[1]}".replace("add \n", "add\n"))
+    if names[0] == "beamdock.py":
+        theirs = next(n for n in ("tasks/__init__.py", "tasks.py") if os.path.lexists(target / n))
+        if lines := inserted((look(target / theirs) or b"").decode(errors="replace")):
+            todo.append(f"{theirs} stays as it is; at its end add\n  " + lines.replace("\n", "\n  "))
+    ignored = (look(target / ".gitignore") or b"").decode(errors="replace")
+    if not re.search(r"^\s*/?(\*\*/)?_build\b", ignored, re.MULTILINE):
+        todo.append(".gitignore: add\n  _build/")
+    return todo
+
+
+@dataclass(frozen=True)
+class InitFlags(core.Common):
+    dry_run: bool = core.flag(False, "say what would be written, and write nothing")
+    dir: str = core.flag(None, "the other repo's folder")
+    ci: bool = core.flag(False, "copy ci/beamdock and ci/requirements.txt too")
+
+
+@core.command(InitFlags)
+def init(c: Context, flags: InitFlags) -> None:
+    """Copy tasks.py and the Dockerfile into another repo"""
+    home, target = Path(core.__file__).resolve().parent, Path(flags.dir)
+    if flags.dir.startswith("-"):  # Invoke takes `init --help` for a folder
+        raise core.failure(f"{flags.dir} is no folder", "invoke init DIR, with options after it; invoke --help init lists them")
+    if not target.is_dir():
+        raise core.failure(f"there is no folder {flags.dir}", "invoke init DIR: the folder of the other repo")
+    if target.resolve() == home:
+        raise core.failure(f"{flags.dir} is this repo itself", "invoke init DIR: the folder of another one")
+    if not (target / "rebar.config").is_file():
+        raise core.failure(f"there is no rebar.config in {flags.dir}", "DIR is the project's folder, where rebar3 is run")
+    settings = configured(target)
+    copies = plan(home, target, str(settings.get("dockerfile", "")), flags.ci)
+    if any(copy.there is None for copy in copies):
+        core.say(f"{'would write' if flags.dry_run else 'writing'} into {flags.dir}:", flags.quiet)
+    for copy in copies:
+        if copy.there is None:
+            if not flags.dry_run:
+                write_whole(target / copy.name, copy.content)
+            print(target / copy.name, flush=True)
+        elif copy.same:
+            core.say(f"unchanged {copy.name}", flags.quiet)
+        else:
+            core.say(f"left {copy.name} as it is, which differs:\n{copy.difference}", flags.quiet)
+    for text in to_do(target, copies, settings):
+        core.say(text, flags.quiet)
+    script = copies[0].name
+    invoke = "invoke build" if script == "tasks.py" else "invoke docker.build (with the lines above)"
+    core.say(f"next, in {flags.dir}: uv run {script} build; or pip install invoke python-on-whales pyyaml, and {invoke}", flags.quiet)
+
+
+core.ALL[-1].positional = ["dir"]  # so that it is `init DIR`, and not `init --dir DIR`

@@ -1,0 +1,164 @@
+"""`invoke clean` on real engines: what goes, and above all what stays."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.engines import ROOT, Engine, poll
+from kit.repos import TINY_CONFIG, Desk, Repo, forget, vendor
+
+# The least that `invoke build` and `invoke run` drive: two megabytes of its own in each image, and two cache mounts.
+DOCKERFILE = """\
+ARG RUN_BASE
+FROM ${RUN_BASE} AS runner
+ARG PROJECT
+COPY version /version
+RUN --mount=type=cache,id=${PROJECT}-hex,target=/hex --mount=type=cache,id=$PROJECT-apt,target=/apt \\
+    head -c 3000000 /dev/urandom > /hex/kept && head -c 2000000 /dev/urandom > /own
+CMD ["sleep", "1000"]
+"""
+
+
+def project(engine: Engine, path: Path, image: str) -> Desk:
+    """A repo with an image name of its own and the capability, and nothing built yet."""
+    path.mkdir()
+    repo = Repo(path, image)
+    vendor(path)
+    shutil.copytree(ROOT / "ci" / "beamdock", path / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
+    repo.settings()
+    repo.write("Dockerfile", DOCKERFILE)
+    repo.write("rebar.config", TINY_CONFIG)
+    repo.write(".gitignore", "_build/\n__pycache__/\n")
+    repo.git("init", "--quiet", "--initial-branch=main")
+    return Desk(engine, repo)
+
+
+def build(desk: Desk, *versions: str) -> list[str]:
+    """Build a commit for each version; the commits."""
+    commits = []
+    for version in versions:
+        desk.repo.write("version", version)
+        commits.append(desk.repo.commit(version))
+        desk.invoke("build", "--quiet")
+        time.sleep(0.01)
+    return commits
+
+
+def mounts(desk: Desk) -> set[str]:
+    """The names of the engine's cache mounts that begin with the image's name."""
+    return set(re.findall(rf' with id "/({desk.repo.image}[^"]*)"', desk.docker("buildx", "du", "--verbose")))
+
+
+@pytest.fixture
+def two(tmp_path: Path, engine: Engine) -> Iterator[tuple[Desk, Desk]]:
+    """Two projects on each engine; the other one's name begins with the first one's, and with one of its caches' names."""
+    image = f"t{tmp_path.name[-1]}{time.time_ns():x}"
+    mine, other = project(engine, tmp_path / "mine", image), project(engine, tmp_path / "other", f"{image}-hex")
+    try:
+        yield mine, other
+    finally:
+        for desk in (mine, other):
+            desk.sweep()
+            forget(desk.repo.image)
+        for name in mounts(mine):
+            found = re.findall(rf'^ID:\s+(\w+)(?:\n.+)*? with id "/{name}"$', engine.docker("buildx", "du", "--verbose"), re.MULTILINE)
+            for cache in found:
+                engine.docker("buildx", "prune", "--force", f"--filter=id={cache}")
+
+
+def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
+    mine, other = two
+    image = mine.repo.image
+    a, b, c, d, e = build(mine, "a", "b", "c", "d", "e")
+    others = build(other, "a", "b")
+    derived = mine.engine.build(f"FROM {image}:{c}\nRUN echo more > /more\n", f"derived-{image}:latest")
+    running = mine.invoke("run", "--detach", f"--tag={a}", "--name", f"{image}-runs").out
+    stopped = mine.invoke("run", "--detach", f"--tag={b}", "--name", f"{image}-stopped").out
+    foreign = [mine.docker("create", derived), other.invoke("run", "--detach", "--name", f"{image}-other").out]
+    mine.docker("stop", "--time=0", stopped, foreign[1])
+    everything = (sorted(mine.containers()), mine.images, mounts(mine))
+    assert mounts(mine) == {f"{image}{suffix}" for suffix in ("-hex", "-apt", "-hex-hex", "-hex-apt")}
+
+    dry = mine.invoke("clean", "--keep=2", "--dry-run")
+    assert (sorted(mine.containers()), mine.images, mounts(mine)) == everything
+    assert dry.out.splitlines()[:3] == [f"docker rm {stopped}", *(f"docker image rm {image}:{old}" for old in (c, b))]
+    assert dry.err == ""
+
+    done = mine.invoke("clean", "--keep=2")
+    assert done.out == ""
+    said = re.fullmatch(
+        rf"{image}: removed 1 container, 2 images, 2 caches; freed at least ([\d.]+) MB\nnext: docker buildx prune .*", done.err
+    )
+    # A cache mount of three megabytes, and the two megabytes that b had for itself; c's are the derived image's too.
+    assert said and 5 <= float(said[1]) <= 5.2, done.err
+    # a runs; d and e are the newest, and e is the commit's and the branch's. What is built on c needs only its layers.
+    assert mine.images == {f"{image}:{tag}" for tag in (a, d, e, "main")}
+    assert mounts(mine) == {f"{image}-hex-hex", f"{image}-hex-apt"}
+    assert mine.docker("inspect", "--format={{.State.Running}}", running) == "true"
+    assert mine.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=id={foreign[0]}") == foreign[0]
+    assert mine.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=id={foreign[1]}") == foreign[1]
+    assert other.images == {f"{other.repo.image}:{tag}" for tag in (*others, "main")}
+    assert mine.invoke("clean", "--keep=2").err == f"{image}: nothing to remove"
+    assert mine.engine.docker("run", "--rm", derived, "cat", "/more") == "more"
+    mine.docker("rm", foreign[0])
+    mine.docker("image", "rm", derived)
+
+
+def test_the_commit_and_the_branch_stay(two: tuple[Desk, Desk]) -> None:
+    """--keep 0 from an older commit: its image, and the branch's, which is another one; not with --keep -1."""
+    mine, _ = two
+    image = mine.repo.image
+    a, b, c = build(mine, "a", "b", "c")
+    mine.repo.git("checkout", "--quiet", "-B", "main", b)
+    mine.invoke("clean", "--keep", "0")
+    assert mine.images == {f"{image}:{tag}" for tag in (b, c, "main")}
+    assert mine.invoke("clean", "--keep=-1", code=2).err.startswith("error: --keep -1 is less than none\nhint: ")
+    assert a not in mine.images
+
+
+def test_three_stay_by_default_and_what_is_tagged_by_hand(two: tuple[Desk, Desk]) -> None:
+    mine, _ = two
+    image = mine.repo.image
+    a, b, c, d, e = build(mine, "a", "b", "c", "d", "e")
+    mine.docker("tag", f"{image}:{a}", f"mine-{image}:rollback")
+    mine.invoke("clean", "--quiet")
+    assert mine.images == {f"{image}:{tag}" for tag in (a, c, d, e, "main")}
+    assert b not in mine.images
+    mine.docker("image", "rm", f"mine-{image}:rollback")
+
+
+def test_the_printed_commands_do_the_same(two: tuple[Desk, Desk]) -> None:
+    """As they are, in a shell; a second clean then finds nothing."""
+    mine, other = two
+    build(mine, "a", "b", "c")
+    build(other, "a")
+    mine.docker("stop", "--time=0", mine.invoke("run", "--detach", "--name", f"{mine.repo.image}-runs").out)
+    mine.sh(mine.invoke("clean", "--keep=1", "--dry-run").out)
+    assert len(mine.images) == 2 and mine.containers() == []
+    assert mine.invoke("clean", "--keep=1").err == f"{mine.repo.image}: nothing to remove"
+    assert len(other.images) == 2 and len(mounts(other)) == 2
+
+
+def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
+    """While a build of the project runs, its caches are not to be had."""
+    mine, _ = two
+    build(mine, "a")
+    mine.repo.edit("Dockerfile", "> /own", "> /own && echo begun && sleep 20")
+    log = mine.repo.path / "_build" / "log"
+    with log.open("w") as file:
+        going = subprocess.Popen(
+            [sys.executable, "-m", "invoke", "build"], cwd=mine.repo.path, env=mine.engine.env, stdout=file, stderr=file
+        )
+    try:
+        poll(lambda: re.search(r"^#\d+ [\d.]+ begun", log.read_text(), re.MULTILINE), 60)
+        mine.invoke("clean")
+        assert {f"{mine.repo.image}-hex", f"{mine.repo.image}-apt"} <= mounts(mine)
+    finally:
+        assert going.wait() == 0

@@ -1,0 +1,75 @@
+"""The same tasks.py and Dockerfile on every shape of repo: built, booted, asked and attached to; or refused in one sentence."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.engines import ROOT, Engine, poll
+from kit.repos import Desk, forget
+from kit.shapes import REFUSED, SHAPES, Shape
+from kit.terminal import ask, leave, typing
+
+TABLE = ROOT / "docs/shapes.md"
+IMAGE = "shapes-of-repos"
+
+
+@pytest.fixture(scope="module")
+def rows(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """The rows of docs/shapes.md, written there with --shapes-table."""
+    found: list[str] = []
+    yield found
+    if request.config.getoption("--shapes-table"):
+        head = TABLE.read_text().split("| shape |")[0]
+        TABLE.write_text(
+            head + "\n".join(["| shape | set in invoke.yaml, or typed | first build | image |", "|---|---|---|---|", *found]) + "\n"
+        )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten() -> Iterator[None]:
+    yield
+    forget(IMAGE)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_path: Path, rows: list[str]) -> None:
+    desk = Desk(engine28, shape.make(tmp_path / "repo", IMAGE, engine28))
+    began = time.monotonic()
+    desk.invoke("build", *shape.args)
+    seconds = time.monotonic() - began
+    container = desk.invoke("run", "--detach", *shape.args, *(["--tag", desk.repo.head] if not shape.args else [])).out
+    try:
+        if shape.asked:
+            desk.answers(container)
+            assert desk.node(container, "eval", "demo:answer().") == "42"
+            with typing(desk, "attach") as terminal:
+                terminal.expect(r"\d+> ?")
+                ask(terminal, "demo:answer() + 1.", "43")
+                assert leave(terminal) == 0
+        else:
+            poll(lambda: "beam.smp" in desk.docker("top", container))
+        version = desk.docker("exec", container, "sh", "-c", "cut -d ' ' -f 2 releases/start_erl.data")
+        assert re.fullmatch(shape.version, version), version
+        size = int(desk.docker("exec", container, "du", "-sxb", "/", check=False).split()[0]) / 1e6
+    finally:
+        desk.docker("rm", "--force", container)
+    set_by_hand = [*shape.set.splitlines(), *([" ".join(shape.args)] if shape.args else [])]
+    rows.append(
+        f"| {shape.name} | {'; '.join(f'`{line.strip()}`' for line in set_by_hand) or 'nothing'} | {seconds:.1f} s | {size:.0f} MB |"
+    )
+
+
+@pytest.mark.parametrize("shape", REFUSED, ids=lambda shape: shape.name)
+def test_what_cannot_work_is_refused_in_one_sentence(shape: Shape, engine28: Engine, tmp_path: Path) -> None:
+    desk = Desk(engine28, shape.make(tmp_path / "repo", IMAGE, engine28))
+    code = 2 if shape.says.startswith(("rebar.config:", "git", "more")) else 1
+    assert shape.says in desk.invoke("build", code=code).err
+    assert desk.reference(desk.repo.head) not in desk.images
+
+
+def test_at_least_four_of_five_shapes_need_nothing_set() -> None:
+    assert sum(not shape.set and not shape.args for shape in SHAPES) / len(SHAPES) >= 0.8

@@ -1,0 +1,241 @@
+"""What `invoke build` says of the project's own files, and the pure part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.engines import ROOT
+from kit.repos import TINY_CONFIG, Repo
+
+import tasks
+from unit.conftest import Shell, project
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    return load()
+
+
+def load() -> ModuleType:
+    assert tasks.ALL
+    import beamdock_advice  # type: ignore[import-not-found]  # tasks.py loads it under this name
+
+    return beamdock_advice  # type: ignore[no-any-return]
+
+
+# As relx's extended start script has it, of rebar3 3.24.
+REPLACE = r"""{
+    while(match($0,"[$]{[^}]*}")) {
+        var=substr($0,RSTART+2,RLENGTH -3)
+        slen=split(var,arr,":-")
+        v=arr[1]
+        e=ENVIRON[v]
+        gsub("&","\\\\\\&",e)
+        if(slen > 1 && e=="") {
+            i=index(var, ":-"arr[2])
+            def=substr(var,i+2)
+            gsub("[$]{"var"}",def)
+        } else {
+            gsub("[$]{"var"}",e)
+        }
+    }
+}1"""
+
+
+def filled(text: str, environment: dict[str, str]) -> str:
+    """What the start script makes of a template."""
+    path = {"PATH": os.environ["PATH"]}
+    return subprocess.run(["awk", REPLACE], input=text, env={**path, **environment}, capture_output=True, text=True, check=True).stdout
+
+
+names = st.sampled_from(["AA", "BB", "CC"])
+pieces = st.one_of(
+    st.sampled_from(["text", " ", "\n", "$", "{x}", "$AA"]),
+    names.map(lambda n: f"${{{n}}}"),
+    st.tuples(names, st.sampled_from(["", "def", "1.0", "a b"])).map(lambda t: f"${{{t[0]}:-{t[1]}}}"),
+)
+
+
+@given(st.lists(pieces, max_size=8).map("".join))
+def test_variables_are_those_that_the_start_script_would_fill_with_nothing(text: str) -> None:
+    """A name is missing if, and only if, the script's own awk puts its value where there is nothing without it."""
+    found = {name for name, _ in load().variables("sys.config.src", text)}
+    plain = filled(text, {})
+    rest = {name: "" for name in ("AA", "BB", "CC")}
+    marked = {name: filled(text.replace(":-", ":-D"), {**rest, name: "@"}) for name in rest}
+    unset = filled(text.replace(":-", ":-D"), rest)
+    for name in rest:
+        # With every default made visible, a value without one is the only thing that comes out of nothing.
+        assert (name in found) == (len(marked[name].replace("@", "")) < len(marked[name]) and f"${{{name}}}" in text)
+        assert marked[name] != unset or f"${{{name}" not in text
+    assert plain.count("${") == 0
+
+
+def test_variables_and_their_lines(module: ModuleType) -> None:
+    text = '%% not ${COMMENT}\n[{a, "${A}"}, {b, "%${B}"}, % ${C}\n {c, ${A}}, {d, ${D:-x}}, {e, "${E:-}"}, {f, $%}, ${F}].\n'
+    assert module.variables("config/sys.config.src", text) == [("A", 2), ("B", 2), ("F", 3)]
+    assert module.variables("vm.args.src", "-sname x # ${NOT}\n## ${NOR}\n+S ${S}\n-x a#${B}\n") == [("S", 3), ("B", 4)]
+
+
+def test_missing(module: ModuleType) -> None:
+    """Neither given, nor the start script's own, nor the container's."""
+    templates = {"vm.args.src": "-sname ${REL_NAME}@${HOSTNAME}\n+S ${SCHEDULERS}\n", "sys.config.src": "[{x, ${GIVEN}}]."}
+    assert module.missing(templates, {"GIVEN"}) == [("vm.args.src", 2, "SCHEDULERS")]
+    assert module.missing(templates, set())[1] == ("sys.config.src", 1, "GIVEN")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('FROM a\nENV A=1 B=\'x y\' C="p \\" q=r" D=a\\ b E=\n', {"A", "B", "C", "D", "E"}),
+        ("FROM a\nENV A some value B=2\n", {"A"}),
+        ("FROM a\nenv A=1 \\\n    # a comment\n  B=2 \\\n\n  C=3\nENV D=4\n", {"A", "B", "C", "D"}),
+        ("FROM a AS base\nENV A=1\nFROM b AS other\nENV B=1\nFROM base AS runner\nENV C=1\nFROM scratch AS last\nENV D=1", {"A", "C"}),
+        ("FROM --platform=linux/amd64 a as Runner\nENV A=1\n", {"A"}),
+        ("FROM a\nENV A=1\nFROM b\nENV B=1\n", {"B"}),
+        ("FROM a\nCOPY <<'X' /x\nENV NO=1\nFROM b\nX\nRUN <<-Y cat <<Z\nENV NO=1\n\tY\nENV NO=1\nZ\nENV A=1\n", {"A"}),
+        ("FROM a\r\nENV A=1 \\\r\n B=2\r\nRUN echo ENV C=1\r\n", {"A", "B"}),
+        ("# ENV NO=1\nFROM a\nARG NO=1\n", set()),
+    ],
+)
+def test_what_a_dockerfile_declares(module: ModuleType, text: str, expected: set[str]) -> None:
+    assert module.declared(text) == expected
+
+
+def test_what_ours_declares(module: ModuleType) -> None:
+    assert {"LANG", "HOME", "RELX_OUT_FILE_PATH"} <= module.declared((ROOT / "Dockerfile").read_text())
+    assert "REBAR_BASE_DIR" not in module.declared((ROOT / "Dockerfile").read_text())
+
+
+def advice(module: ModuleType, root: Path, **given: str) -> list[str]:
+    return [one.what for one in module.warnings(project(root, **given))]
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Repo:
+    """A project about which there is nothing to say."""
+    made = Repo(tmp_path / "plain", "unused")
+    made.write("rebar.config", TINY_CONFIG)
+    made.write("config/vm.args.src", "-sname tiny\n")
+    made.write("Dockerfile", "FROM x AS runner\nENV PORT=1\n")
+    return made
+
+
+def test_nothing_to_say(module: ModuleType, plain: Repo) -> None:
+    plain.write("config/sys.config.src", '[{a, [{port, ${PORT}}, {password, "${PASSWORD:-}"}, {token, ""}, {secret, undefined}]}].')
+    assert advice(module, plain.path) == []
+    assert advice(module, ROOT) == []
+
+
+@pytest.mark.parametrize("line", ["-setcookie hunter2", "  -setcookie   hunter2", "+Bd -setcookie 'hunter2'"])
+def test_a_cookie(module: ModuleType, plain: Repo, line: str) -> None:
+    """In a template or not; the value is not shown."""
+    said = ["config/vm.args.src:2 has the cookie written out, which goes into every image"]
+    plain.write("config/vm.args.src", f"-sname x\n{line}\n")
+    assert advice(module, plain.path) == said
+    assert "hunter2" not in str(module.warnings(project(plain.path)))
+    plain.write("config/vm.args.src", f"-sname x\n# {line}\n-setcookie ${{COOKIE:-x}}\n")
+    assert advice(module, plain.path) == []
+    (plain.path / "config" / "vm.args.src").rename(plain.path / "config" / "vm.args")
+    plain.edit("rebar.config", '{vm_args_src, "config/vm.args.src"}', '{vm_args, "config/vm.args"}')
+    plain.write("config/vm.args", f"-sname x\n{line}\n")
+    assert advice(module, plain.path) == [said[0].replace(".src", "")]
+
+
+def test_no_vm_args(module: ModuleType, plain: Repo) -> None:
+    """rebar3 then makes one whose cookie is the release's name (measured: 3.24)."""
+    plain.edit("rebar.config", '{vm_args_src, "config/vm.args.src"}, ', "")
+    assert advice(module, plain.path) == []  # config/vm.args.src is taken without being named
+    (plain.path / "config" / "vm.args.src").unlink()
+    assert advice(module, plain.path) == ["there is no vm.args, and rebar3 makes one with a cookie that is easily guessed: tiny"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ('{password, "hunter2"}', "password", '"${PASSWORD}"'),
+        ('{db_password , <<"hunter2">>}', "db_password", '<<"${DB_PASSWORD}">>'),
+        ("#{'api_key' => \"hunter2\"}", "api_key", '"${API_KEY}"'),
+        ('{passwd, ~"hunter2"}', "passwd", '"${PASSWD}"'),
+        ('{secret,\n  "hunter2"}', "secret", '"${SECRET}"'),
+        ('{"token", "hunter2"}', "token", '"${TOKEN}"'),
+        ('{cookie, "hunter2 % \\" ${A:-}"}', "", ""),
+        ('{cookie, "hunter2 % \\" "}', "cookie", '"${COOKIE}"'),
+        ('{token_url, "http://x"}, {cookie_name, "sid"}, {password, ""}, {password, read}, {x, password}, "y"', "", ""),
+        ('% {password, "hunter2"}', "", ""),
+        ('{x, "{password, \\"a\\"}"}', "", ""),
+    ],
+)
+def test_a_password(module: ModuleType, plain: Repo, text: str, key: str, value: str) -> None:
+    plain.write("config/sys.config.src", f"[\n{text}\n].\n")
+    found = module.warnings(project(plain.path))
+    assert [one.what for one in found] == ([f"config/sys.config.src:2 has `{key}` written out, which goes into every image"] if key else [])
+    assert [one.hint for one in found] == ([f"{value} there"] if key else [])
+    assert "hunter2" not in str(found)
+
+
+def test_a_password_in_a_file_that_is_no_template(module: ModuleType, plain: Repo) -> None:
+    plain.write("config/sys.config", '[{password, "hunter2"}].')
+    assert module.warnings(project(plain.path))[0].hint == ('"${PASSWORD}" there, in a sys.config.src that relx\'s sys_config_src names')
+
+
+def test_a_variable_that_nothing_sets(module: ModuleType, plain: Repo) -> None:
+    """By file and line; in what the profile names, and in plain files where RELX_REPLACE_OS_VARS makes templates of them."""
+    plain.write("rel/prod.args", "-sname tiny\n+S ${SCHEDULERS}\n")
+    plain.write("config/sys.config", "[{x, ${Y}}].")
+    assert advice(module, plain.path) == []
+    plain.edit("rebar.config", "{include_erts, true}", '{include_erts, true}, {vm_args_src, "rel/prod.args"}')
+    assert advice(module, plain.path) == ["rel/prod.args:2 has ${SCHEDULERS}, which nothing sets: it becomes an empty text"]
+    assert "`SCHEDULERS=...` in Dockerfile's ENV" in module.warnings(project(plain.path))[0].hint
+    plain.edit("Dockerfile", "PORT=1", "SCHEDULERS=2")
+    assert advice(module, plain.path) == []
+    plain.edit("Dockerfile", "ENV", "ENV RELX_REPLACE_OS_VARS=true")
+    assert advice(module, plain.path) == ["config/sys.config:1 has ${Y}, which nothing sets: it becomes an empty text"]
+
+
+def test_no_lock(module: ModuleType, plain: Repo) -> None:
+    """Where there are dependencies to lock."""
+    plain.write("rebar.config", "{deps, []}.\n" + TINY_CONFIG)
+    assert advice(module, plain.path) == []
+    plain.write("rebar.config", "{deps, [cowboy]}.\n" + TINY_CONFIG)
+    assert advice(module, plain.path) == ["there is no rebar.lock: another build may get other versions of the dependencies"]
+    plain.write("rebar.lock", "[].\n")
+    assert advice(module, plain.path) == []
+
+
+def test_a_script(module: ModuleType, plain: Repo) -> None:
+    """What a rebar.config.script may change, unless settings decide it."""
+    said = "rebar.config.script may change what rebar.config says, which is "
+
+    def scripted(**given: Any) -> list[str]:
+        made = dataclasses.replace(project(plain.path), settings=tasks.Settings(**given), scripted=True)
+        return [one.what for one in module.warnings(made)]
+
+    assert scripted() == [f'{said}release tiny and version "1.0"']
+    assert scripted(release="tiny") == [f'{said}version "1.0"']
+    assert scripted(release="tiny", version="{git, long}") == []
+
+
+def test_build_warns_and_goes_on(shell: Shell) -> None:
+    """On stderr, not with --quiet; nothing is rewritten."""
+    shutil.copytree(ROOT / "ci" / "beamdock", shell.path / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
+    shell.repo.write("config/vm.args.src", "-sname x\n-setcookie hunter2\n+S ${N}\n")
+    before = (shell.path / "config" / "vm.args.src").read_bytes()
+    done = shell.invoke("build", "--dry-run")
+    assert done.out.startswith("docker buildx build ")
+    assert done.err.splitlines()[::2] == [
+        "warning: config/vm.args.src:2 has the cookie written out, which goes into every image",
+        "warning: config/vm.args.src:3 has ${N}, which nothing sets: it becomes an empty text",
+    ]
+    assert all(line.startswith("hint: ") for line in done.err.splitlines()[1::2])
+    assert shell.invoke("build", "--dry-run", "--quiet").err == ""
+    assert (shell.path / "config" / "vm.args.src").read_bytes() == before
