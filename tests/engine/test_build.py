@@ -196,7 +196,7 @@ def test_worktree(tiny: Desk) -> None:
     """Where .git is a file that points elsewhere, the version is right all the same."""
     folder = tiny.repo.path.parent / "worktree"
     tiny.repo.git("worktree", "add", "--quiet", "-b", "side", str(folder))
-    there = Desk(tiny.engine, Repo(folder, tiny.repo.image, "side"))
+    there = Desk(tiny.engine, Repo(folder, tiny.repo.image, branch="side"))
     commit = there.repo.commit("side")
     reference = there.invoke("build").out
     assert there.images == {reference, there.reference("side")}

@@ -51,7 +51,7 @@ ns.configure({"run": {"echo": True}})
 def test_a_project_below_the_repository(tiny: Desk, tmp_path: Path) -> None:
     """The commit is the repository's; dirty is what differs in the project's own folder."""
     folder = tiny.repo.path / "services" / "sub"
-    sub = Repo(folder, tiny.repo.image, tiny.repo.branch)
+    sub = Repo(folder, tiny.repo.image, branch=tiny.repo.branch)
     for name in ("rebar.config", "rebar.lock", "config/vm.args.src", "src/tiny.app.src", "src/tiny.erl", "invoke.yaml"):
         sub.write(name, (tiny.repo.path / name).read_text())
         (tiny.repo.path / name).unlink()

@@ -22,8 +22,8 @@ class Repo:
 
     path: Path
     image: str
-    branch: str  # of its own too: containers are called RELEASE-BRANCH
     env: dict[str, str] = field(default_factory=dict)
+    branch: str = "main"  # where it counts, of its own too: containers are called RELEASE-BRANCH
 
     def git(self, *args: str) -> str:
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "gc.auto=0"]
@@ -160,7 +160,7 @@ def new_repo(path: Path) -> Repo:
     """A git repository at path, with the vendored files and an image name that no other test has."""
     path.mkdir(parents=True)
     name = uuid.uuid4().hex[:10]
-    repo = Repo(path, f"t{name}", f"b{name}")
+    repo = Repo(path, f"t{name}", branch=f"b{name}")
     vendor(path)
     repo.settings()
     repo.write(".gitignore", "_build/\n__pycache__/\n")
