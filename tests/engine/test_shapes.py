@@ -46,12 +46,12 @@ def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_pa
         if shape.asked:
             desk.answers(container)
             assert desk.node(container, "eval", "demo:answer().") == "42"
-            with typing(desk, "attach") as terminal:
+            with typing(desk, "attach", *shape.args) as terminal:
                 terminal.expect(r"\d+> ?")
                 ask(terminal, "demo:answer() + 1.", "43")
                 assert leave(terminal) == 0
         else:
-            poll(lambda: "beam.smp" in desk.docker("top", container))
+            poll(lambda: "erl_child_setup" in desk.docker("top", container))
         version = desk.docker("exec", container, "sh", "-c", "cut -d ' ' -f 2 releases/start_erl.data")
         assert re.fullmatch(shape.version, version), version
         size = int(desk.docker("exec", container, "du", "-sxb", "/", check=False).split()[0]) / 1e6

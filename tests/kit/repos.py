@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -27,7 +28,9 @@ class Repo:
 
     def git(self, *args: str) -> str:
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "gc.auto=0"]
-        return subprocess.run(["git", *identity, *args], cwd=self.path, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *identity, *args], cwd=self.path, env={**os.environ, **self.env}, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     def commit(self, message: str = "change") -> str:
         self.git("add", "--all")
