@@ -181,7 +181,7 @@ def to_do(target: Path, copies: Sequence[Copy], settings: dict[str, Any]) -> lis
 class InitFlags(core.Common):
     dry_run: bool = core.flag(False, "say what would be written, and write nothing")
     dir: str = core.flag(None, "the other repo's folder")
-    ci: bool = core.flag(False, "copy ci/beamdock and ci/requirements.txt too")
+    ci: bool = core.flag(True, "copy ci/beamdock and ci/requirements.txt too; --no-ci leaves them out")
 
 
 @core.command(InitFlags)

@@ -56,11 +56,11 @@ def test_plain(theirs: Desk) -> None:
     theirs.repo.write("config/sys.config.src", f"[{{kernel, [{{probe, [{probes}]}}]}}].\n")
     theirs.repo.edit("rebar.config", TINY_CONFIG.splitlines()[-1], "")
     theirs.repo.write("rebar.config", (theirs.repo.path / "rebar.config").read_text() + "%% no newline at the end")
-    shown = re.search(r"^rebar.config has no profile prod; add:\n  (.*)$", init(theirs, "--ci").err, re.MULTILINE)
+    shown = re.search(r"^rebar.config has no profile prod; add:\n  (.*)$", init(theirs).err, re.MULTILINE)
     assert shown
     theirs.repo.write("rebar.config", (theirs.repo.path / "rebar.config").read_text() + f"\n{shown[1]}\n")
     theirs.repo.commit("with beamdock")
-    assert "prod profile" not in init(theirs, "--ci").err
+    assert "prod profile" not in init(theirs).err
     built = theirs.invoke("build")
     assert built.out == theirs.reference(theirs.repo.head)
     assert re.findall(r"^warning: (.*)$", built.err, re.MULTILINE) == [

@@ -49,6 +49,11 @@ def init(home: Shell, other: Repo, *args: str, code: int = 0) -> Result:
     return home.invoke("init", str(other.path), *args, code=code)
 
 
+def init_three(home: Shell, other: Repo, *args: str) -> Result:
+    """The three files that are enough."""
+    return init(home, other, "--no-ci", *args)
+
+
 def written(done: Result, other: Repo) -> set[str]:
     return {str(Path(line).relative_to(other.path)) for line in done.out.splitlines()}
 
@@ -56,7 +61,7 @@ def written(done: Result, other: Repo) -> set[str]:
 def test_plain(home: Shell, other: Repo) -> None:
     """The three files, byte by byte; their names on stdout; nothing to paste; what to type next."""
     before = other.everything()
-    done = init(home, other)
+    done = init_three(home, other)
     assert written(done, other) == {"tasks.py", "Dockerfile", ".dockerignore"}
     assert other.everything() == {**before, **{name: (home.path / name).read_bytes() for name in written(done, other)}}
     assert done.err.splitlines()[0] == f"writing into {other.path}:"
@@ -68,14 +73,14 @@ def test_plain(home: Shell, other: Repo) -> None:
 def test_with_ci(home: Shell, other: Repo) -> None:
     """The capabilities and the requirements too, and then it can hand them on."""
     modules = {f"ci/beamdock/{f.name}" for f in (home.path / "ci" / "beamdock").glob("*.py")}
-    assert written(init(home, other, "--ci"), other) == {"tasks.py", "Dockerfile", ".dockerignore", "ci/requirements.txt", *modules}
+    assert written(init(home, other), other) == {"tasks.py", "Dockerfile", ".dockerignore", "ci/requirements.txt", *modules}
     assert "init " in Shell(other.path, other).invoke("--list").out
 
 
 def test_twice_changes_nothing(home: Shell, other: Repo) -> None:
-    init(home, other, "--ci")
+    init(home, other)
     before = other.everything()
-    again = init(home, other, "--ci")
+    again = init(home, other)
     assert (other.everything(), again.out) == (before, "")
     assert "unchanged Dockerfile" in again.err.splitlines()
     assert "writing" not in again.err
@@ -83,7 +88,7 @@ def test_twice_changes_nothing(home: Shell, other: Repo) -> None:
 
 def test_dry_run_and_quiet(home: Shell, other: Repo) -> None:
     before = other.everything()
-    done = init(home, other, "--dry-run")
+    done = init_three(home, other, "--dry-run")
     assert other.everything() == before
     assert written(done, other) == {"tasks.py", "Dockerfile", ".dockerignore"}
     assert done.err.startswith("would write into ")
@@ -114,28 +119,28 @@ def test_their_dockerfile_stays(home: Shell, other: Repo) -> None:
     other.write("Dockerfile", "FROM scratch\n")
     other.write(".dockerignore", "*\n")
     before = other.everything()
-    done = init(home, other)
+    done = init_three(home, other)
     assert written(done, other) == {"tasks.py", "Dockerfile.beamdock", "Dockerfile.beamdock.dockerignore", "invoke.yaml"}
     after = other.everything()
     assert before.items() <= after.items()
     assert after["Dockerfile.beamdock.dockerignore"] == (home.path / ".dockerignore").read_bytes()
     assert rows(Shell(other.path, other).invoke("config").out)["dockerfile"] == ("Dockerfile.beamdock", "invoke.yaml:2")
-    again = init(home, other)
+    again = init_three(home, other)
     assert (other.everything(), again.out) == (after, "")
     assert "dockerfile:" not in again.err
 
 
 def test_their_ignore_file_alone_stays(home: Shell, other: Repo) -> None:
     other.write(".dockerignore", "*\n")
-    assert written(init(home, other), other) == {"tasks.py", "Dockerfile", "Dockerfile.dockerignore"}
-    assert init(home, other).out == ""
+    assert written(init_three(home, other), other) == {"tasks.py", "Dockerfile", "Dockerfile.dockerignore"}
+    assert init_three(home, other).out == ""
 
 
 def test_their_setting_says_where(home: Shell, other: Repo) -> None:
     other.write("invoke.yaml", "beamdock:\n  dockerfile: docker/release.Dockerfile\n")
     ours = {"tasks.py", "docker/release.Dockerfile", "docker/release.Dockerfile.dockerignore"}
-    assert written(init(home, other), other) == ours
-    assert init(home, other).out == ""
+    assert written(init_three(home, other), other) == ours
+    assert init_three(home, other).out == ""
 
 
 @pytest.mark.parametrize(
@@ -149,13 +154,13 @@ def test_their_invoke_yaml_stays(home: Shell, other: Repo, text: str, shown: str
     """The lines to add are shown, and are the right ones."""
     other.write("Dockerfile", "FROM scratch\n")
     other.write("invoke.yaml", text)
-    done = init(home, other)
+    done = init_three(home, other)
     assert (other.path / "invoke.yaml").read_text() == text
     assert shown in done.err
     lines = shown.split("\n", 1)[1]
     other.write("invoke.yaml", text + (lines if "under" in shown else re.sub(r"(?m)^  ", "", lines)))
     assert rows(Shell(other.path, other).invoke("config").out)["dockerfile"][0] == "Dockerfile.beamdock"
-    assert "dockerfile" not in init(home, other).err
+    assert "dockerfile" not in init_three(home, other).err
 
 
 OWN = 'from invoke import task\n\n\n@task\ndef lint(c):\n    "Look at the code"\n'
@@ -179,7 +184,7 @@ def test_their_tasks_stay(home: Shell, other: Repo, name: str, text: str) -> Non
         other.write("tasks/more.py", OWN)
     shell = Shell(other.path, other)
     listed = set(re.findall(r"^  (\S+)", shell.invoke("--list").out, re.MULTILINE))
-    done = init(home, other)
+    done = init_three(home, other)
     assert "beamdock.py" in written(done, other) and "tasks.py" not in written(done, other)
     assert (other.path / name).read_text() == text
     shown = re.search(rf"^{name} stays as it is; at its end add\n((?:  .*\n)+)", done.err, re.MULTILINE)
@@ -189,7 +194,7 @@ def test_their_tasks_stay(home: Shell, other: Repo, name: str, text: str) -> Non
     assert listed < now and {"docker.build", "docker.push"} <= now
     assert rows(shell.invoke("docker.config").out)["release"][0] == "tiny"
     assert rows(shell.python("beamdock.py", "config").out)["release"][0] == "tiny"
-    again = init(home, other)
+    again = init_three(home, other)
     assert again.out == "" and "stays as it is" not in again.err
 
 
@@ -197,7 +202,7 @@ def test_it_hands_on_what_it_made(home: Shell, other: Repo, tmp_path: Path) -> N
     """From a repo where ours have their second names, to one where they get their first."""
     other.write("Dockerfile", "FROM scratch\n")
     other.write("tasks.py", OWN)
-    init(home, other, "--ci")
+    init(home, other)
     third = Repo(tmp_path / "third", "unused")
     third.write("rebar.config", TINY_CONFIG)
     Shell(other.path, other).python("beamdock.py", "init", "../third")
@@ -228,7 +233,7 @@ def test_what_is_in_the_way_stays(home: Shell, other: Repo) -> None:
     """A link to nowhere, a folder."""
     (other.path / "Dockerfile").symlink_to("nowhere")
     (other.path / "tasks.py").mkdir()
-    done = init(home, other)
+    done = init_three(home, other)
     assert {"beamdock.py", "Dockerfile.beamdock"} <= written(done, other)
     assert (other.path / "Dockerfile").is_symlink() and (other.path / "tasks.py").is_dir()
 
