@@ -23,7 +23,7 @@ def failed(desk: Desk, *args: str, env: dict[str, str] | None = None) -> tuple[s
 
 
 def test_no_erts(tiny: Desk) -> None:
-    tiny.repo.edit("rebar.config", "{include_erts, true}, ", "")
+    tiny.repo.edit("rebar.config", "{include_erts, true}", "{include_erts, false}")
     tiny.repo.commit()
     error, hint = failed(tiny)
     assert error == "the release has no Erlang runtime in it (prod profile without include_erts)"
@@ -148,7 +148,7 @@ def test_bases_of_two_debian_releases_are_refused(tiny: Desk) -> None:
 
 def test_a_base_without_rebar3(tiny: Desk) -> None:
     error, hint = failed(tiny, env={"INVOKE_BEAMDOCK_BUILD_BASE": tiny.engine.run_base})
-    assert error == f"{tiny.engine.run_base} has no rebar3"
+    assert error.endswith(" has no rebar3")
     assert "erlang:27" in hint
 
 

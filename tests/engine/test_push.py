@@ -252,9 +252,9 @@ def test_the_key_follows_what_decides_the_dependencies(tiny: Desk) -> None:
         key(INVOKE_BEAMDOCK_PLATFORM="linux/s390x"),
         key("--build-arg=ERL_COMPILER_OPTIONS=[]"),
     }
-    tiny.repo.edit("rebar.lock", "[].", "[]. ")
+    tiny.repo.write("rebar.lock", '{"1.2.0", [{<<"jsone">>, {pkg, <<"jsone">>, <<"1.8.1">>}, 0}]}.\n')
     others.add(key())
-    tiny.repo.edit("rebar.config", "debug_info]", "debug_info, inline]")
+    tiny.repo.edit("rebar.config", "{erl_opts, [debug_info]}.", "{erl_opts, [debug_info]}.\n{deps, [jsone]}.")
     others.add(key())
     tiny.repo.write("apps/one/rebar.config", "{deps, []}.")
     others.add(key())
