@@ -139,11 +139,13 @@ if [ -e /git/HEAD ]; then
   cp -a /git .git
   git config --global --add safe.directory '*'
 fi
-build as "$PROFILE" tar ${RELEASE:+--relname "$RELEASE"}
+build as "$PROFILE" tar ${RELEASE:+--relname "$RELEASE"} || {
+  [ -n "$RELEASE" ] || echo 'hint: where rebar.config has several releases, --build-arg RELEASE=NAME chooses one'
+  exit 1
+}
 rm -rf .git
 
 set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/*.tar.gz
-[ $# = 1 ] || fail "rebar.config has several releases: $(basename -a "$@" | tr '\n' ' ')" '--build-arg RELEASE=NAME chooses one'
 name=$(basename "$(dirname "$1")")
 home=/opt/${RELEASE:-release}
 mkdir -p "/out$home" /tarball

@@ -1055,7 +1055,7 @@ REASONS = [
     (r"401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
     (r"push.*(denied|insufficient_scope|403 forbidden)", "{host} refused the push", "docker login {host}, as a user who may write there"),
     (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
-    (r"push.*(405 method|unsupported|read-only)", "{host} does not take pushes (is it read-only?)", "--registry names another one"),
+    (r"push.*(method not allowed|unsupported|read-only)", "{host} does not take pushes (is it read-only?)", "--registry names another one"),
     (
         r"connection refused|no such host|i/o timeout|network is unreachable|tls: |x509: |http response to https",
         "{host} can't be reached",
@@ -1126,14 +1126,14 @@ def explain(log: str, command: str) -> Exit:
     step = re.search(r'process "(?:/bin/sh -c )?(.*)" did not complete successfully: exit code: (\d+)', last)
     if step:
         return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {step[1][:200]}", "its output is above", 1)
-    if re.search(
-        r"failed to |error from registry|dial |unauthorized|denied: |daemon|already|login", text[-len(last) - 400 :], re.IGNORECASE
-    ):
-        host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|failed to push ([^/\s]+)/", last)
-        named = next(filter(None, host.groups())) if host else "the registry"
-        for pattern, means, hint in REASONS:
-            if re.search(pattern, last, re.IGNORECASE):
-                return failure(means.format(host=named), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
+    # On overlay2 the engine pushes, and its errors don't say that they are of a push.
+    pushing = re.search(r"> (pushing \S+) with docker", failed)
+    reason = f"{pushing[1]} {last}" if pushing else last
+    host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|(?:failed to push|pushing) ([^/\s]+)/", reason)
+    named = next(filter(None, host.groups())) if host else "the registry"
+    for pattern, means, hint in REASONS:
+        if re.search(pattern, reason, re.IGNORECASE):
+            return failure(means.format(host=named), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
     return failure(f"{command}: {last}", code=1)
 
 
@@ -1214,8 +1214,9 @@ def foreground(command: Sequence[str], stop: str = "") -> int:
             return child.wait()
 
     def end(number: int, frame: Any) -> None:
-        say(f"stopping {stop}")
         subprocess.Popen([*map(str, client().docker_cmd), "stop", stop], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say(f"stopping {stop}")
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -1560,10 +1561,14 @@ def push(c: Context, flags: PushFlags) -> None:
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, branch), PUSHED)
     announce(project, f"pushing {project.repository}", flags)
     there = set() if flags.dry_run else local_tags(project)
-    if build_image(plan, flags):
-        digest = pushed_digest(plan)
-        if extra := sorted(set(plan.tags) & local_tags(project) - there):
+    try:
+        done = build_image(plan, flags)
+    finally:
+        # On overlay2 the image passes through the engine, whether or not the registry took it.
+        if not flags.dry_run and (extra := sorted(set(plan.tags) & local_tags(project) - there)):
             docker("image", "rm", *extra)
+    if done:
+        digest = pushed_digest(plan)
         say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
         print(f"{project.repository}@{digest}")
 
@@ -1648,6 +1653,20 @@ if __name__ == "__main__":
     program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
     sys.exit()
 
+
+def check_yaml(folder: Path) -> None:
+    """An invoke.yaml that is no YAML is an error here, on loading: Invoke reads it next, and would show a stack."""
+    file = next((folder / name for name in ("invoke.yaml", "invoke.yml") if (folder / name).is_file()), None)
+    try:
+        if file:
+            yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (ValueError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file.name if file else ''}{f':{mark.line + 1}' if mark else ''}"
+        raise failure(f"{where} can't be read: {getattr(error, 'problem', error)}", "it is YAML: name: value, indented alike") from None
+
+
+check_yaml(Path(__file__).parent)
 ENVIRONMENT = take_environment(os.environ)
 load_capabilities(Path(__file__).parent / "ci" / KEY)
 ns = Collection(*ALL)

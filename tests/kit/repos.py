@@ -159,11 +159,11 @@ def vendor(path: Path) -> None:
         (path / name).write_bytes((ROOT / name).read_bytes())
 
 
-def new_repo(path: Path) -> Repo:
+def new_repo(path: Path, branch: str = "") -> Repo:
     """A git repository at path, with the vendored files and an image name that no other test has."""
     path.mkdir(parents=True)
     name = uuid.uuid4().hex[:10]
-    repo = Repo(path, f"t{name}", branch=f"b{name}")
+    repo = Repo(path, f"t{name}", branch=branch or f"b{name}")
     vendor(path)
     repo.settings()
     repo.write(".gitignore", "_build/\n__pycache__/\n")

@@ -141,7 +141,7 @@ def copied(repo: Repo, path: Path) -> Repo:
 @pytest.fixture(scope="session")
 def first_repo(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """What `repo` is a copy of."""
-    made = new_repo(tmp_path_factory.mktemp("first") / "project")
+    made = new_repo(tmp_path_factory.mktemp("first") / "project", "main")
     shutil.rmtree(made.path / ".git" / "hooks", ignore_errors=True)
     made.write("rebar.config", TINY_CONFIG)
     made.commit("first")

@@ -158,8 +158,8 @@ LAST: list[tuple[str, str]] = [
         "failed to push 127.0.0.1:39401/x/y:z: unexpected status from HEAD request to https://127.0.0.1:39401/v2/x/y/blobs/sha256:9add: 401 Unauthorized",
         "error: 127.0.0.1:39401 refused the login\nhint: docker login 127.0.0.1:39401",
     ),
-    ("failed to push 127.0.0.1:39403/x/y:z: denied", "error: the registry refused the push\nhint: docker login the registry, as a user who may write there"),
-    ("failed to push 127.0.0.1:39405/x/y:z: unsupported", "error: the registry does not take pushes (is it read-only?)\nhint: --registry names another one"),
+    ("failed to push 127.0.0.1:39403/x/y:z: denied", "error: 127.0.0.1:39403 refused the push\nhint: docker login 127.0.0.1:39403, as a user who may write there"),
+    ("failed to push 127.0.0.1:39405/x/y:z: unsupported", "error: 127.0.0.1:39405 does not take pushes (is it read-only?)\nhint: --registry names another one"),
     (
         'failed to push 127.0.0.1:1/x/y:z: failed to do request: Head "https://127.0.0.1:1/v2/x/y/blobs/sha256:c873": dial tcp 127.0.0.1:1: connect: connection refused',
         "error: 127.0.0.1:1 can't be reached\nhint: connection refused",
