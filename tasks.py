@@ -1064,7 +1064,7 @@ REASONS = [
     (
         r"already in use by container",
         "there is a container of that name",
-        "invoke ps shows it, invoke stop ends it, --name gives another name",
+        "--name gives this one another; docker ps --all shows whose the other is",
     ),
     (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
