@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from kit.shapes import REFUSED, SHAPES, Shape
 from kit.terminal import ask, leave, typing
 
 TABLE = ROOT / "docs/shapes.md"
-IMAGE = "shapes-of-repos"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+IMAGE = f"shapes-{WORKER}"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,12 @@ def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_pa
     began = time.monotonic()
     desk.invoke("build", *shape.args)
     seconds = time.monotonic() - began
-    container = desk.invoke("run", "--detach", *shape.args, *(["--tag", desk.repo.head] if not shape.args else [])).out
+    container = desk.invoke("run", "--detach", "--tag", desk.repo.head, "--name", IMAGE, *shape.args).out
     try:
         if shape.asked:
             desk.answers(container)
             assert desk.node(container, "eval", "demo:answer().") == "42"
-            with typing(desk, "attach", *shape.args) as terminal:
+            with typing(desk, "attach", "--name", IMAGE, *shape.args) as terminal:
                 terminal.expect(r"\d+> ?")
                 ask(terminal, "demo:answer() + 1.", "43")
                 assert leave(terminal) == 0

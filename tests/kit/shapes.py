@@ -130,6 +130,13 @@ NIF_MODULE = """\
 init() -> erlang:load_nif(filename:join(code:priv_dir(demo), "demo_nif"), 0).
 answer() -> not_loaded.
 """
+NATIVE = {
+    **app("native", "_checkouts/native"),
+    "_checkouts/native/rebar.config": '{pre_hooks, [{compile, "make -C c_src"}]}.\n',
+    "_checkouts/native/src/native.erl": NIF_MODULE.replace("demo", "native"),
+    "_checkouts/native/c_src/Makefile": MAKEFILE.replace("demo", "native"),
+    "_checkouts/native/c_src/native_nif.c": NIF.replace("demo", "native"),
+}
 SCRIPT_VERSION = """\
 {relx, Relx} = lists:keyfind(relx, 1, CONFIG),
 Vsn = string:trim(os:cmd("git describe --tags")),
@@ -192,6 +199,8 @@ SHAPES = [
           top='{post_hooks, [{compile, "ls _build/prod/lib/demo"}]}.\n')),
     Shape("NIF by make in a hook", rebar(top='{pre_hooks, [{compile, "make -C c_src"}]}.\n'),
           {**app("demo"), "src/demo.erl": NIF_MODULE, "c_src/Makefile": MAKEFILE, "c_src/demo_nif.c": NIF}),
+    Shape("NIF in a dependency", "{deps, [native]}.\n" + rebar(apps="demo, native"), {**app("demo", needs=", native"), **NATIVE,
+          "src/demo.erl": "-module(demo).\n-export([answer/0]).\nanswer() -> native:answer().\n"}),
     Shape("a step before rebar3", files={**app("demo"), "make.sh": "echo '-module(made).' > src/made.erl\n"}, set="  prebuild: sh make.sh\n"),
     Shape("OTP 27's keywords as names", files={**app("demo"), "src/old.erl": "-module(old).\n-export([f/0]).\nf() -> maybe.\n"},
           set="  build_env: {ERL_COMPILER_OPTIONS: '[{feature, maybe_expr, disable}]'}\n"),

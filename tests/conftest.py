@@ -1,0 +1,11 @@
+"""How the tests are shared out: a file's tests one after the other in one process, but the shapes of repos one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name != "test_shapes.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
