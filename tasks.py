@@ -1235,6 +1235,15 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
+def exit_code(container: str, seconds: Optional[float] = None) -> str:
+    """Wait for a container's end and give its exit code; '' where it still runs after so many seconds."""
+    waiting = [*map(str, client().docker_cmd), "wait", container]
+    try:
+        return subprocess.run(waiting, capture_output=True, text=True, timeout=seconds, check=False).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return ""
+
+
 def act(flags: Common, *words: str) -> Optional[str]:
     """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
     if flags.dry_run:
@@ -1414,6 +1423,8 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
             docker("rm", half["ID"])
         raise
     if identity:
+        if ended := exit_code(identity.strip(), seconds=1.5):
+            raise failure(f"{name} ended at once, with exit code {ended}", f"invoke logs --name {name} shows what it wrote", 1)
         ports = docker("port", identity.strip()).strip().replace("\n", ", ")
         say(f"started {about}{ports and f': {ports}'}\nnext: invoke logs -f, invoke attach, invoke stop", flags.quiet)
         print(identity.strip())
@@ -1444,10 +1455,17 @@ class ContainerFlags(Common):
 
 
 def container(c: Context, flags: ContainerFlags, stopped: bool = False) -> Mapping[str, str]:
-    """The container that a task is about: a running one, or stopped ones too."""
+    """The container that a task is about: a running one; with stopped, one that has ended where none runs."""
     project = project_of(c, flags)
     require_docker()
-    return choose_container(containers_of(project, everything=stopped), flags.name)
+    everything = containers_of(project, everything=True)
+    running = [row for row in everything if row["State"] == "running"]
+    if not running and not stopped and any(flags.name in ("", row["Names"]) for row in everything):
+        row = next(row for row in everything if flags.name in ("", row["Names"]))
+        raise failure(
+            f"{row['Names']} runs no more: {row['Status']}", "invoke logs shows what it wrote; invoke run --detach starts another", 1
+        )
+    return choose_container(everything if stopped and (flags.name or not running) else running, flags.name)
 
 
 def terminal() -> list[str]:
@@ -1512,7 +1530,11 @@ class StopFlags(ContainerFlags):
 @command(StopFlags)
 def stop(c: Context, flags: StopFlags) -> None:
     """Stop the running container in order, and remove it"""
-    chosen = container(c, flags)
+    chosen = container(c, flags, stopped=True)
+    if chosen["State"] != "running":
+        act(flags, "rm", chosen["ID"])
+        say(f"{chosen['Names']} had ended by itself; removed", flags.quiet or flags.dry_run)
+        return
     kept = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen["ID"]).strip() == "false"
     waiting = (
         subprocess.Popen([*map(str, client().docker_cmd), "wait", chosen["ID"]], stdout=subprocess.PIPE, text=True)
