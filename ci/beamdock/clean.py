@@ -136,6 +136,8 @@ def removed(flags: core.Common, words: Sequence[str]) -> bool:
 @dataclass(frozen=True)
 class CleanFlags(core.Common):
     keep: int = core.flag(3, "how many of the newest images stay, besides this commit's, this branch's and those in use")
+    # Measured: any prune, of one id too, makes BuildKit forget the unused steps of other projects, which are then built anew.
+    caches: bool = core.flag(False, "empty its cache mounts too; other projects may have to build steps anew")
 
 
 @core.command(CleanFlags)
@@ -154,7 +156,7 @@ def clean(c: Context, flags: CleanFlags) -> None:
     old = [i for images in (labelled, others) for i in old_images(images, project.image, current, flags.keep) if not in_use(i, going)]
     dockerfile = project.root / project.settings.dockerfile
     mounts = cache_mounts(dockerfile.read_text() if dockerfile.is_file() else "", project.image.replace("/", "-"))
-    listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount")
+    listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount") if flags.caches else ""
     caches = [cache for cache in read_caches(listing) if cache.mount in mounts and cache.free]
     # What the images had for themselves, where one stays to compare with: else it may all be another project's too.
     stay = [i for i in (*labelled, *others) if i not in old]

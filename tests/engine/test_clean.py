@@ -86,12 +86,12 @@ def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
     everything = (sorted(mine.containers()), mine.images, mounts(mine))
     assert mounts(mine) == {f"{image}{suffix}" for suffix in ("-hex", "-apt", "-hex-hex", "-hex-apt")}
 
-    dry = mine.invoke("clean", "--keep=2", "--dry-run")
+    dry = mine.invoke("clean", "--caches", "--keep=2", "--dry-run")
     assert (sorted(mine.containers()), mine.images, mounts(mine)) == everything
     assert dry.out.splitlines()[:3] == [f"docker rm {stopped}", *(f"docker image rm {image}:{old}" for old in (c, b))]
     assert dry.err == ""
 
-    done = mine.invoke("clean", "--keep=2")
+    done = mine.invoke("clean", "--caches", "--keep=2")
     assert done.out == ""
     said = re.fullmatch(
         rf"{image}: removed 1 container, 2 images, 2 caches; freed at least ([\d.]+) MB\nnext: docker buildx prune .*", done.err
@@ -105,7 +105,7 @@ def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
     assert mine.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=id={foreign[0]}") == foreign[0]
     assert mine.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=id={foreign[1]}") == foreign[1]
     assert other.images == {f"{other.repo.image}:{tag}" for tag in (*others, "main")}
-    assert mine.invoke("clean", "--keep=2").err == f"{image}: nothing to remove"
+    assert mine.invoke("clean", "--caches", "--keep=2").err == f"{image}: nothing to remove"
     assert mine.engine.docker("run", "--rm", derived, "cat", "/more") == "more"
     mine.docker("rm", foreign[0])
     mine.docker("image", "rm", derived)
@@ -117,9 +117,9 @@ def test_the_commit_and_the_branch_stay(two: tuple[Desk, Desk]) -> None:
     image = mine.repo.image
     a, b, c = build(mine, "a", "b", "c")
     mine.repo.git("checkout", "--quiet", "-B", "main", b)
-    mine.invoke("clean", "--keep", "0")
+    mine.invoke("clean", "--caches", "--keep", "0")
     assert mine.images == {f"{image}:{tag}" for tag in (b, c, "main")}
-    assert mine.invoke("clean", "--keep=-1", code=2).err.startswith("error: --keep -1 is less than none\nhint: ")
+    assert mine.invoke("clean", "--caches", "--keep=-1", code=2).err.startswith("error: --keep -1 is less than none\nhint: ")
     assert a not in mine.images
 
 
@@ -128,7 +128,7 @@ def test_three_stay_by_default_and_what_is_tagged_by_hand(two: tuple[Desk, Desk]
     image = mine.repo.image
     a, b, c, d, e = build(mine, "a", "b", "c", "d", "e")
     mine.docker("tag", f"{image}:{a}", f"mine-{image}:rollback")
-    mine.invoke("clean", "--quiet")
+    mine.invoke("clean", "--caches", "--quiet")
     assert mine.images == {f"{image}:{tag}" for tag in (a, c, d, e, "main")}
     assert b not in mine.images
     mine.docker("image", "rm", f"mine-{image}:rollback")
@@ -140,9 +140,9 @@ def test_the_printed_commands_do_the_same(two: tuple[Desk, Desk]) -> None:
     build(mine, "a", "b", "c")
     build(other, "a")
     mine.docker("stop", "--time=0", mine.invoke("run", "--detach", "--name", f"{mine.repo.image}-runs").out)
-    mine.sh(mine.invoke("clean", "--keep=1", "--dry-run").out)
+    mine.sh(mine.invoke("clean", "--caches", "--keep=1", "--dry-run").out)
     assert len(mine.images) == 2 and mine.containers() == []
-    assert mine.invoke("clean", "--keep=1").err == f"{mine.repo.image}: nothing to remove"
+    assert mine.invoke("clean", "--caches", "--keep=1").err == f"{mine.repo.image}: nothing to remove"
     assert len(other.images) == 2 and len(mounts(other)) == 2
 
 
@@ -158,7 +158,7 @@ def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
         )
     try:
         poll(lambda: re.search(r"^#\d+ [\d.]+ begun", log.read_text(), re.MULTILINE), 60)
-        mine.invoke("clean")
+        mine.invoke("clean", "--caches")
         assert {f"{mine.repo.image}-hex", f"{mine.repo.image}-apt"} <= mounts(mine)
     finally:
         assert going.wait() == 0
