@@ -140,10 +140,10 @@ def test_the_printed_commands_do_the_same(two: tuple[Desk, Desk]) -> None:
     build(mine, "a", "b", "c")
     build(other, "a")
     mine.docker("stop", "--time=0", mine.invoke("run", "--detach", "--name", f"{mine.repo.image}-runs").out)
-    mine.sh(mine.invoke("clean", "--caches", "--keep=1", "--dry-run").out)
+    mine.sh(mine.invoke("clean", "--keep=1", "--dry-run").out)
     assert len(mine.images) == 2 and mine.containers() == []
-    assert mine.invoke("clean", "--caches", "--keep=1").err == f"{mine.repo.image}: nothing to remove"
-    assert len(other.images) == 2 and len(mounts(other)) == 2
+    assert mine.invoke("clean", "--keep=1").err == f"{mine.repo.image}: nothing to remove"
+    assert len(other.images) == 2 and {f"{other.repo.image}-apt", f"{other.repo.image}-hex"} <= set(mounts(other))
 
 
 def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
