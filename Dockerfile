@@ -104,24 +104,219 @@ fi
 exec "$REBAR3" "$@"
 SH
 
+COPY --chmod=755 <<'ERL' /usr/local/bin/resume
+#!/usr/bin/env escript
+%% resume deps|work FOLDER KEY COMMAND...: run a command that compiles on top of what an earlier build left in FOLDER, and
+%% leave there what the next one may go on from. rebar3 goes by the times of files; here their contents count: what differs
+%% from what was compiled is made newer than what came of it, and where it can't be known what did, all begins from nothing.
+-mode(compile).
+-include_lib("kernel/include/file.hrl").
+
+main([What, Folder, Key | Command]) ->
+    Base = os:getenv("REBAR_BASE_DIR"),
+    Profile = filename:join(Base, os:getenv("PROFILE")),
+    State = filename:join(Folder, Key ++ "-" ++ toolchain()),
+    Known = case file:read_file(State ++ "/known") of {ok, Bytes} -> binary_to_term(Bytes); _ -> #{} end,
+    Began = next_second(maps:get(saved, Known, 0)),
+    Layer = ls(Profile ++ "/lib"),
+    New = case What of
+        "deps" -> dependencies(Known, State, Base, Profile, Command);
+        "work" -> project(Known, State, Base, Profile, Command)
+    end,
+    To = State ++ ".new",
+    sh(["rm -rf ", q(To), "; mkdir -p ", q(To)]),
+    case What of
+        "deps" -> copy_all([Base ++ "/default"], To);
+        "work" ->
+            copy_all([F || F <- ls("."), F =/= "_build"], To ++ "/sources"),
+            copy_all([filename:join([Profile, "lib", F]) || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"], To ++ "/profile/lib")
+    end,
+    ok = file:write_file(To ++ "/known", term_to_binary(New#{saved => os:system_time(second)})),
+    sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(Folder), "; ls -t | tail -n +5 | xargs -r rm -rf"]),
+    Beams = [F || L <- filelib:wildcard(Base ++ "/*/lib/*"), not is_link(L), What =:= "deps" orelse not lists:member(filename:basename(L), Layer),
+        F <- filelib:wildcard(L ++ "/ebin/*.beam"), filelib:last_modified(F) >= Began],
+    io:format("~s: compiled ~b modules~n", [What, length(Beams)]).
+
+%% The dependencies. rebar3 fetches what is another version now, and compiles it; then what was compiled with the old one.
+dependencies(Known, State, Base, Profile, Command) ->
+    Before = maps:get(libraries, Known, #{}),
+    Before =:= #{} orelse copy_all([State ++ "/default"], Base),
+    First = run(Command),
+    Now = libraries(Base, Profile),
+    Changed = changed(Before, Now),
+    Headers = [L || L <- Changed, differs(headers, L, Before, Now)],
+    Users = users(transforms(Changed, Before, Now), maps:keys(Now) -- Changed),
+    % What is no longer a dependency is not linked into the profile.
+    Gone = ls(Base ++ "/default/lib") -- ls(Profile ++ "/lib"),
+    Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse [L || L <- Changed, differs(native, L, Before, Now)] =/= []),
+    Again = Before =/= #{} andalso Headers ++ Users =/= [],
+    if
+        Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse halt(1);
+        First =/= 0 -> halt(First);
+        Again ->
+            touch(Headers),
+            [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- Users],
+            run(Command) =:= 0 orelse halt(1);
+        true -> ok
+    end,
+    #{libraries => libraries(Base, Profile)}.
+
+%% The project: its tree as it was, with what compilers and hooks wrote into it, and the context's files over it.
+project(Known, State, Base, Profile, Command) ->
+    Old = maps:get(sources, Known, #{}),
+    New = tree("/context", ""),
+    Before = maps:get(libraries, Known, #{}),
+    Now = libraries(Base, Profile),
+    Changed = changed(Before, Now),
+    Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
+    Safe = Old =/= #{} andalso maps:get(plugins, Known) =:= Plugins
+        andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
+        andalso transforms(Changed, Before, Now) =:= []
+        andalso (Changed =:= [] orelse [F || {F, {_, _, true}} <- maps:to_list(New)] =:= [])
+        andalso lists:all(fun(F) -> is_safe(F, Old, New) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
+    if
+        Safe ->
+            sh(["cp -a ", q(State ++ "/sources/."), " .; mkdir -p ", q(Profile), "; cp -a ", q(State ++ "/profile/."), " ", q(Profile)]),
+            touch([L || L <- Changed, differs(headers, L, Before, Now)]),
+            [copy(F) || F <- maps:keys(New), one("", F) =/= maps:get(F, New)];
+        true -> sh("cp -a /context/. .")
+    end,
+    Code = run(Command),
+    Code =:= 0 orelse halt(Code),
+    #{libraries => Now, sources => New, plugins => Plugins}.
+
+%% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
+%% else a new header hides, what a parse transform calls, or what a hook reads.
+is_safe(File, Old, New) ->
+    Application = lists:takewhile(fun(Part) -> Part =/= "src" end, filename:split(File)),
+    Transforms = [F || {F, {_, _, true}} <- maps:to_list(Old) ++ maps:to_list(New), lists:prefix(Application, filename:split(F))],
+    case filename:extension(File) of
+        ".erl" -> Transforms =:= [];
+        ".hrl" -> Transforms =:= [] andalso is_map_key(File, Old);
+        Other -> lists:member(Other, [".src", ".config", ".args", ".lock", ".script", ".md"])
+    end.
+
+%% Compiled libraries, folder -> what of it concerns those that are compiled with it.
+libraries(Base, Profile) ->
+    #{F => library(F) || D <- [Base ++ "/default", Profile], F <- filelib:wildcard(D ++ "/{lib,checkouts}/*"), not is_link(F)}.
+
+library(Folder) ->
+    Beams = [{filename:basename(F, ".beam"), read(F)} || F <- filelib:wildcard(Folder ++ "/ebin/*.beam")],
+    Digest = fun(Pattern) -> digest([{F, read(F)} || F <- filelib:wildcard(Folder ++ Pattern)]) end,
+    Calls = [A || F <- filelib:wildcard(Folder ++ "/ebin/*.app"), {ok, [{application, _, P}]} <- [file:consult(F)], A <- proplists:get_value(applications, P, [])],
+    #{code => digest(Beams), headers => Digest("/{src,include}/**/*.hrl"), native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"),
+      calls => Calls, transforms => [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, <<"parse_transform">>) =/= nomatch,
+        {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member({parse_transform, 2}, Exports)]}.
+
+changed(Before, Now) -> [L || L <- maps:keys(Now), differs(code, L, Before, Now) orelse differs(headers, L, Before, Now)].
+
+differs(What, Library, Before, Now) -> maps:get(What, maps:get(Library, Before, #{}), new) =/= maps:get(What, maps:get(Library, Now)).
+
+%% The parse transforms which may do something else now: those of changed libraries, and those that call one.
+transforms(Changed, Before, Now) ->
+    All = maps:to_list(Before) ++ maps:to_list(Now),
+    Reached = reach(lists:usort([list_to_atom(filename:basename(L)) || L <- Changed]), All),
+    [T || {L, #{transforms := Ts}} <- All, lists:member(list_to_atom(filename:basename(L)), Reached), T <- Ts].
+
+%% These applications, and those that call them.
+reach(Names, All) ->
+    case lists:usort(Names ++ [list_to_atom(filename:basename(L)) || {L, #{calls := Calls}} <- All, Calls -- Names =/= Calls]) of
+        Names -> Names;
+        More -> reach(More, All)
+    end.
+
+%% The libraries that name one of these parse transforms.
+users([], _) -> [];
+users(Transforms, Libraries) ->
+    Names = fun(F) -> binary:match(read(F), Transforms) =/= nomatch end,
+    [L || L <- Libraries, lists:any(Names, [F || P <- ["/rebar.config*", "/{src,include}/**/*.{erl,hrl}"], F <- filelib:wildcard(L ++ P)])].
+
+touch(Libraries) -> [file:change_time(F, calendar:local_time()) || L <- Libraries, F <- filelib:wildcard(L ++ "/{src,include}/**/*.hrl")].
+
+%% The files below a folder: path -> what it is, its contents' digest, and whether there is a parse transform in it.
+tree(Root, Folder) ->
+    lists:foldl(fun(Name, Found) ->
+        Path = case Folder of "" -> Name; _ -> filename:join(Folder, Name) end,
+        case one(Root, Path) of folder -> maps:merge(Found, tree(Root, Path)); File -> Found#{Path => File} end
+    end, #{}, ls(filename:join(Root, Folder))).
+
+one(Root, Path) ->
+    Full = case Root of "" -> Path; _ -> filename:join(Root, Path) end,
+    case file:read_link_info(Full) of
+        {ok, #file_info{type = directory}} -> folder;
+        {ok, #file_info{type = symlink}} -> {link, file:read_link_all(Full), false};
+        {ok, #file_info{mode = Mode}} -> Bytes = read(Full), {Mode, digest(Bytes), binary:match(Bytes, <<"parse_transform(">>) =/= nomatch};
+        _ -> none
+    end.
+
+copy(File) ->
+    filelib:ensure_dir(File),
+    file:delete(File),
+    From = filename:join("/context", File),
+    case file:read_link_all(From) of
+        {ok, Target} -> ok = file:make_symlink(Target, File);
+        _ ->
+            {ok, _} = file:copy(From, File),
+            {ok, #file_info{mode = Mode}} = file:read_file_info(From),
+            ok = file:change_mode(File, Mode)
+    end.
+
+%% Times are of whole seconds: nothing that is written now may look as old as what was compiled last.
+next_second(Saved) ->
+    Now = os:system_time(second),
+    if
+        Now =:= Saved -> timer:sleep(50), next_second(Saved);
+        true -> calendar:system_time_to_local_time(Now, second)
+    end.
+
+toolchain() ->
+    Files = [code:root_dir() ++ "/releases/*/OTP_VERSION", "/var/lib/dpkg/status", case os:find_executable("rebar3") of false -> ""; F -> F end],
+    lists:sublist(binary_to_list(binary:encode_hex(digest([read(File) || P <- Files, File <- filelib:wildcard(P)]))), 12).
+
+is_link(File) -> element(1, file:read_link_all(File)) =:= ok.
+ls(Folder) -> case file:list_dir_all(Folder) of {ok, Names} -> lists:sort(Names); _ -> [] end.
+read(File) -> case file:read_file(File) of {ok, Bytes} -> Bytes; _ -> <<>> end.
+digest(Term) -> erlang:md5(term_to_binary(Term)).
+q(Path) -> ["'", string:replace(Path, "'", "'\\''", all), "'"].
+copy_all(Files, To) -> sh(["mkdir -p ", q(To), [["; cp -a ", q(F), " ", q(To)] || F <- Files, filelib:is_file(F)]]).
+sh(Script) -> 0 = run(["sh", "-euc", unicode:characters_to_list(Script)]).
+
+run([Name | Arguments]) ->
+    Port = open_port({spawn_executable, os:find_executable(Name)}, [{args, Arguments}, exit_status, nouse_stdio]),
+    receive {Port, {exit_status, Code}} -> Code end.
+ERL
+
 # The dependencies, compiled. Made anew when what decides them changes, never for a change of the project's sources.
+# STORE: which earlier builds' files to go on from; tasks.py sets it at a desk. Without it all is compiled from nothing.
 FROM base AS builder
 ARG PROFILE=prod
 ARG REBAR3=rebar3
 ARG BUILD_ENV=""
+ARG STORE=""
 COPY --from=deps / ./
 RUN --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
     --mount=type=secret,id=hex.config,target=/root/.config/rebar3/hex.config \
     --mount=type=ssh \
-    build as "$PROFILE" compile --deps_only
+    --mount=type=cache,id=${PROJECT}-store,sharing=locked,target=/store \
+    ${STORE:+resume deps /store "$STORE"} build as "$PROFILE" compile --deps_only
 
 # The project, compiled. Made anew when its sources change. They are copied from the bind mount, so that compilers and
 # hooks may write among them, and the next stage finds the very files that were compiled and compiles none again.
+# WORK: as STORE, for the project.
 FROM builder AS prod_compiled
 ARG PREBUILD=""
+ARG WORK=""
+COPY --chmod=755 <<'SH' /usr/local/bin/compile
+#!/bin/sh
+set -eu
+sh -euc "$PREBUILD"
+exec build as "$PROFILE" compile
+SH
+
 RUN --mount=target=/context \
     --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
-    cp -a /context/. . && sh -euc "$PREBUILD" && build as "$PROFILE" compile
+    --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
+    if [ -n "$WORK" ]; then resume work /work "$WORK" compile; else cp -a /context/. . && compile; fi
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
 # when the project or the version changes. /out becomes the image's root.

@@ -35,7 +35,7 @@ import threading
 import time
 import tty
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
@@ -106,6 +106,9 @@ class Settings:
     debian_mirror: str = setting("", "where packages come from, instead of deb.debian.org/debian")
     certificate_authority: str = setting("", "a file with a company's own certificate authority, PEM")
     build_args: dict[str, str] = setting({}, "more build arguments for the Dockerfile")
+    incremental: str = setting(
+        "desk", "compile on top of the last build's files: desk (not where CI is set), always, never", "desk|always|never", "never"
+    )
     platform: str = setting("", "the platform to build for (default: this machine's)", r"\w+/\w+(/\w+)?", "linux/arm64")
     network: str = setting("", "the network of build steps: host, none (default: the builder's)")
     ssh: str = setting("", "the SSH agent or key for private dependencies: default, or ID=PATH")
@@ -386,6 +389,10 @@ NOT_OF_DEPENDENCIES = frozenset(
 )
 
 
+# The same of compiling the project: its dependencies are looked at as they are then, by their compiled files.
+NOT_OF_COMPILING = frozenset({"deps"}) | NOT_OF_DEPENDENCIES - frozenset(
+    "erl_first_files erl_opts extra_src_dirs minimum_otp_vsn post_hooks pre_hooks provider_hooks src_dirs".split()
+)
 REDUCED = ("rebar.config", "rebar.lock")
 
 
@@ -407,11 +414,16 @@ def write_term(term: Any) -> str:
     return repr(term)
 
 
-def reduce_config(text: str, profile: str) -> str:
-    """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe."""
+def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()) -> str:
+    """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe.
+    locked: dependencies to leave out too."""
 
     def kept(terms: list[Any]) -> list[Any]:
-        return [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in NOT_OF_DEPENDENCIES)]
+        found = [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in without)]
+        return [Tuple((t[0], [d for d in t[1] if name_of(d) not in locked])) if is_deps(t) else t for t in found]
+
+    def is_deps(term: Any) -> bool:
+        return isinstance(term, Tuple) and len(term) == 2 and term[0] == "deps" and isinstance(term[1], list)
 
     try:
         terms = kept(read_terms(text))
@@ -421,6 +433,23 @@ def reduce_config(text: str, profile: str) -> str:
         return "".join(f"{write_term(t)}.\n" for t in terms)
     except ValueError:
         return text
+
+
+def name_of(dependency: Any) -> str:
+    """The name in an entry of deps or of rebar.lock."""
+    name = dependency[0] if isinstance(dependency, Tuple) and dependency else dependency
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def locked_names(lock: str) -> frozenset[str]:
+    """The dependencies that a rebar.lock pins; none where it can't be read."""
+    try:
+        terms = read_terms(lock)
+    except ValueError:
+        return frozenset()
+    first = terms[0] if terms else []
+    pinned = first[1] if isinstance(first, Tuple) and len(first) == 2 else first
+    return frozenset(map(name_of, pinned)) if isinstance(pinned, list) else frozenset()
 
 
 PROD_RELX = "{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}, {debug_info, strip}]}"
@@ -587,7 +616,7 @@ def tags_of(root: Path) -> tuple[bytes, set[str]]:
 
 
 def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
-    """What decides the dependencies, reduced where that is safe: path -> content. Checkouts are dependencies that are there."""
+    """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
     patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
     found = [f for p in patterns for f in root.glob(p) if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
     found += [f for f in root.glob("_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
@@ -596,13 +625,18 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
         if not named:
             raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
         found += named
-    files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
-    if not any(name.endswith("rebar.config.script") for name in files):
-        reduced = {
-            n: reduce_config(c.decode(errors="surrogateescape"), settings.profile) for n, c in files.items() if Path(n).name in REDUCED
-        }
-        files.update((name, text.encode(errors="surrogateescape")) for name, text in reduced.items())
-    return files
+    return {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+
+
+def reduced(
+    files: Mapping[str, bytes], profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()
+) -> dict[str, bytes]:
+    """The same files without what does not matter; whole where a script reads them, as it may look at anything."""
+    if any(name.endswith("rebar.config.script") for name in files):
+        return dict(files)
+    texts = {name: content.decode(errors="surrogateescape") for name, content in files.items() if Path(name).name in REDUCED}
+    few = {name: reduce_config(text, profile, without, locked).encode(errors="surrogateescape") for name, text in texts.items()}
+    return {**files, **few}
 
 
 def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -692,6 +726,7 @@ class Project:
     release: Release
     scripted: bool
     tree: Tree
+    dockerfile: str
 
     @property
     def image(self) -> str:
@@ -788,6 +823,7 @@ class ImageFlags(BuildFlags):
 
 @dataclass(frozen=True)
 class ReleaseFlags(ImageFlags):
+    incremental: bool = flag(True, "compile on top of the last build; CI and push compile from nothing")
     load: bool = flag(True, "load the image into the engine; --no-load only fills the build cache")
     tarball: str = flag("", "write the release's tarball into this folder, instead of an image")
 
@@ -803,8 +839,10 @@ class DepsFlags(BuildFlags):
     key: bool = flag(False, "print the key, and build nothing")
 
 
-def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[str], output: Mapping[str, str]) -> Build:
-    """A build from settings and flags. tags: without the repository."""
+def plan_build(
+    project: Project, flags: BuildFlags, target: str, tags: Sequence[str], output: Mapping[str, str], incremental: bool = False
+) -> Build:
+    """A build from settings and flags. tags: without the repository; incremental: on top of the last build's files."""
     settings = project.settings
     build_args = {
         "BUILD_BASE": settings.build_base,
@@ -830,7 +868,10 @@ def plan_build(project: Project, flags: BuildFlags, target: str, tags: Sequence[
             raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
         if not VALID_TAG.fullmatch(tag):
             raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
-    contexts = {"deps": dependency_files(project.root, settings)}
+    files = dependency_files(project.root, settings)
+    if incremental and not flags.no_cache:
+        build_args.update(states(project, build_args, files))
+    contexts = {"deps": reduced(files, settings.profile)}
     if target != "builder":
         sources = [f.read_text(errors="replace") for p in ("src", "*/src", "*/*/src") for f in project.root.glob(f"{p}/*.app.src")]
         contexts["git"] = git_context(project.root, history_needed(project.release.version, project.scripted, sources))
@@ -865,20 +906,60 @@ def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
     return [*tags, *(flags.tag or ())]
 
 
-def deps_key(plan: Build, dockerfile: str) -> str:
-    """SHA-256, in hexadecimal, of all that decides the builder stage: its inputs, its instructions, base and platform."""
-    stages = re.split(r"(?mi)^(?=FROM\s)", re.sub(r"(?m)^(#(?!!).*|ARG RUN_BASE\b.*|\s*)\n", "", dockerfile))
-    last = next((i for i, text in enumerate(stages) if re.match(r"(?i)FROM\s+\S+\s+AS\s+builder\b", text)), len(stages))
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    others = ("RUN_BASE", "RUNTIME_PACKAGES", "RELEASE", "PREBUILD", "PROJECT")
-    parts: list[bytes] = ["".join(stages[: last + 1]).encode(), (plan.project.settings.platform or f"linux/{machine}").encode()]
-    parts += [f"{n}={v}".encode() for n, v in sorted(plan.build_args.items()) if n not in others]
-    for context in ("deps", "authority"):
-        parts += [part for name, content in sorted(plan.contexts.get(context, {}).items()) for part in (name.encode(), content)]
+# Build arguments that no compiled file depends on.
+NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "STORE", "WORK")
+
+
+def checksum(parts: Iterable[bytes]) -> str:
+    """SHA-256, in hexadecimal, of a sequence of byte strings: two of them never count as one."""
     key = hashlib.sha256()
     for part in parts:
         key.update(b"%d:%s" % (len(part), part))
     return key.hexdigest()
+
+
+def until(dockerfile: str, stage: str) -> bytes:
+    """A Dockerfile through a stage, without its comments and what concerns the runner; all of it where there is no such stage."""
+    stages = re.split(r"(?mi)^(?=FROM\s)", re.sub(r"(?m)^(#(?!!).*|ARG RUN_BASE\b.*|\s*)\n", "", dockerfile))
+    last = next((i for i, text in enumerate(stages) if re.match(rf"(?i)FROM\s+\S+\s+AS\s+{stage}\b", text)), len(stages))
+    return "".join(stages[: last + 1]).encode()
+
+
+def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, bytes]) -> dict[str, str]:
+    """Under what keys compiled dependencies (STORE) and the compiled project (WORK) are kept for the next build. What changes
+    without changing a key, the versions of dependencies and the sources, is for `resume` in the Dockerfile to see."""
+    profile = project.settings.profile
+    # rebar3 brings what is locked up to date, and leaves other versions of the rest as they are.
+    locked = locked_names(files.get("rebar.lock", b"").decode(errors="replace"))
+
+    def key(stage: str, without: frozenset[str], *others: str) -> str:
+        arguments = [f"{n}={v}".encode() for n, v in sorted(build_args.items()) if n not in (*NOT_OF_BUILDING, *others)]
+        few = reduced({n: c for n, c in files.items() if n != "rebar.lock"}, profile, without, locked)
+        return checksum(
+            [until(project.dockerfile, stage), *arguments, *(part for n, c in sorted(few.items()) for part in (n.encode(), c))]
+        )[:16]
+
+    work = {"WORK": key("prod_compiled", NOT_OF_COMPILING)}
+    # In the default profile rebar3 does not show what is no dependency any more.
+    return work if profile == "default" else {**work, "STORE": key("builder", NOT_OF_DEPENDENCIES, "PREBUILD")}
+
+
+def deps_parts(plan: Build) -> dict[str, bytes]:
+    """All that decides the builder stage, by name: its inputs, its instructions, arguments, base and platform."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    named = {f"{n} (build argument)": v.encode() for n, v in sorted(plan.build_args.items()) if n not in (*NOT_OF_BUILDING, "PREBUILD")}
+    contexts = [file for name in ("deps", "authority") for file in sorted(plan.contexts.get(name, {}).items())]
+    return {
+        f"{plan.project.settings.dockerfile} through builder": until(plan.project.dockerfile, "builder"),
+        "platform": (plan.project.settings.platform or f"linux/{machine}").encode(),
+        **named,
+        **dict(contexts),
+    }
+
+
+def deps_key(plan: Build) -> str:
+    """The checksum of all that decides the builder stage."""
+    return checksum(part for name, content in deps_parts(plan).items() for part in (name.encode(), content))
 
 
 @dataclass(frozen=True)
@@ -1165,9 +1246,9 @@ def command_of(plan: Build, **more: Any) -> list[str]:
 def build_image(plan: Build, flags: Common) -> bool:
     """Write the contexts, run the build and say what it did; with --dry-run print the command, and give False."""
     project = plan.project
-    dockerfile = project.root / project.settings.dockerfile
-    if not dockerfile.is_file():
-        raise failure(f"{dockerfile} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
+    if not project.dockerfile:
+        file = project.root / project.settings.dockerfile
+        raise failure(f"{file} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
     builder = Builder("docker", direct=False) if flags.dry_run else require_buildx()
     for look in BEFORE_BUILD:
         look(plan, flags)
@@ -1335,7 +1416,9 @@ def project_of(c: Context, flags: Common) -> Project:
             ) from None
         # What the setting says, the script has not to be guessed at for.
         release, scripted = dataclasses.replace(release, version=version), False
-    return Project(root, settings, sources, release, scripted, look_at(root))
+    dockerfile = root / settings.dockerfile
+    text = dockerfile.read_text(errors="replace") if dockerfile.is_file() else ""
+    return Project(root, settings, sources, release, scripted, look_at(root), text)
 
 
 def announce(project: Project, what: str, flags: Common) -> None:
@@ -1347,17 +1430,19 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     """Build the release's image"""
     project = project_of(c, flags)
     what = f"release {project.release.name} as {project.settings.profile}"
+    mode = project.settings.incremental
+    incremental = flags.incremental and (mode == "always" or (mode == "desk" and not os.environ.get("CI")))
     if flags.tarball:
         # By way of a folder of our own, so that it is known which file is the new one.
         folder = Path(flags.tarball) if flags.dry_run else project.context_folder / "tarball"
         shutil.rmtree(project.context_folder / "tarball", ignore_errors=True)
         announce(project, f"packing {what}", flags)
-        if build_image(plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}), flags):
+        if build_image(plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental), flags):
             Path(flags.tarball).mkdir(parents=True, exist_ok=True)
             print(*(shutil.move(file, Path(flags.tarball, file.name)) for file in folder.iterdir()), sep="\n")
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
-    plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output)
+    plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
     announce(project, f"building {plan.tags[-1]}, {what}", flags)
     if build_image(plan, flags) and flags.load:
         runs = flags.target == "runner"
@@ -1615,7 +1700,7 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
     """Build the dependencies alone, as IMAGE:deps-CHECKSUM"""
     project = project_of(c, flags)
     draft = plan_build(project, flags, "builder", [], PUSHED if flags.push else {"type": "image"})
-    key = deps_key(draft, (project.root / project.settings.dockerfile).read_text())
+    key = deps_key(draft)
     if flags.key:
         print(key)
         return

@@ -148,6 +148,9 @@ def first_repo(tmp_path_factory: pytest.TempPathFactory) -> Repo:
     return made
 
 
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
 @pytest.fixture
 def repo(first_repo: Repo, tmp_path: Path) -> Repo:
     """A git repository with one commit of the vendored files and a rebar.config."""
@@ -163,7 +166,8 @@ def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Se
     """A project with these settings, of no repository."""
     tree = tasks.Tree(commit, "main", tuple(dirty))
     version = given.pop("version_term", "1.0")
-    return tasks.Project(root, tasks.Settings(**given), {}, tasks.Release(release, version, 1), False, tree)
+    dockerfile = given.pop("dockerfile_text", DOCKERFILE)
+    return tasks.Project(root, tasks.Settings(**given), {}, tasks.Release(release, version, 1), False, tree, dockerfile)
 
 
 def said(error: pytest.ExceptionInfo[Exit]) -> str:

@@ -15,15 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
-from kit.engines import ROOT
 from kit.repos import Repo
 from python_on_whales import DockerClient
 
 import tasks
-from unit.conftest import project, said
+from unit.conftest import DOCKERFILE, project, said
 
 COMMIT = "c" * 40
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
 IMAGE = {"type": "image"}
 
 
@@ -259,7 +257,7 @@ def test_more_goes_over_the_plan(tmp_path: Path) -> None:
 
 def key(root: Path, dockerfile: str = DOCKERFILE, flags: dict[str, Any] | None = None, **given: Any) -> str:
     given.setdefault("image", "shop")
-    return tasks.deps_key(plan(root, flags, "builder", **given), dockerfile)
+    return tasks.deps_key(plan(root, flags, "builder", dockerfile_text=dockerfile, **given))
 
 
 def test_the_key_is_a_sha256(repo: Repo) -> None:

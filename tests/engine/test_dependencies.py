@@ -1,0 +1,197 @@
+"""Dependencies are compiled when they change, and only those that change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from kit.engines import Engine
+from kit.githost import GitHost, git_host
+from kit.repos import Desk, Repo, forget, new_repo
+
+CONFIG = """\
+{{erl_opts, [debug_info]}}.
+{{deps, [{deps}]}}.
+{{relx, [{{release, {{shop, "1"}}, [shop, sasl]}}]}}.
+{{profiles, [{{prod, [{{relx, [{{mode, prod}}]}}]}}]}}.
+"""
+TRANSFORM = """\
+-module(ready).
+-export([parse_transform/2]).
+parse_transform(Forms, _) -> [transform(F) || F <- Forms].
+transform({function, L, number, 0, _}) -> {function, L, number, 0, [{clause, L, [], [], [{integer, L, NUMBER}]}]};
+transform(F) -> F.
+"""
+# A header that `user` includes, a parse transform that `spoken` applies, and two that nobody's compiling looks at.
+LIBRARIES = {
+    "plain": {},
+    "other": {},
+    "header": {"include/header.hrl": "-define(NUMBER, 1).\n"},
+    "user": {
+        "src/user_of.erl": '-module(user_of).\n-export([number/0]).\n-include_lib("header/include/header.hrl").\nnumber() -> ?NUMBER.\n'
+    },
+    "ready": {"src/ready.erl": TRANSFORM.replace("NUMBER", "1")},
+    "spoken": {"src/spoken.erl": "-module(spoken).\n-compile({parse_transform, ready}).\n-export([number/0]).\nnumber() -> 0.\n"},
+}
+NEEDS = {"user": ["header"], "spoken": ["ready"]}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A release with six dependencies from a git server."""
+
+    desk: Desk
+    host: GitHost
+    tags: dict[str, str]
+    locked: bool = True
+
+    def bump(self, name: str, files: dict[str, str] | None = None) -> None:
+        """Another version of a dependency, and the release uses it."""
+        self.tags[name] = f"v{int(self.tags[name][1:]) + 1}"
+        self.host.library(name, {**LIBRARIES[name], **needs(name), **(files or {})}, self.tags[name])
+        self.configure()
+
+    def configure(self) -> None:
+        deps = ", ".join(self.host.dependency(name, tag) for name, tag in self.tags.items())
+        self.desk.repo.write("rebar.config", CONFIG.format(deps=deps))
+        if self.locked:
+            pins = ",\n ".join(self.host.pin(name, tag) for name, tag in self.tags.items())
+            self.desk.repo.write("rebar.lock", f"[{pins}].\n")
+
+    def compiled(self, *options: str) -> dict[str, tuple[str, str]]:
+        """Build the dependencies: their beams, path -> (contents, time)."""
+        reference = self.desk.invoke("build", "--target=builder", *options).out
+        listing = (
+            "cd /app/_build/default/lib && find . -path '*/ebin/*' -type f -printf '%T@ %p ' -exec sha256sum {} ';' | cut -d ' ' -f 1-3"
+        )
+        rows = [line.split() for line in self.desk.docker("run", "--rm", "--entrypoint=sh", reference, "-c", listing).splitlines()]
+        return {path: (digest, time) for time, path, digest in rows}
+
+    def as_from_nothing(self, before: dict[str, tuple[str, str]]) -> tuple[set[str], list[str]]:
+        """Build on top of the last build, which must be as one from nothing. The libraries compiled since, and the ones fetched."""
+        asked = len(self.host.fetched())
+        now = self.compiled()
+        fetched = self.host.fetched()[asked:]
+        clean = self.compiled("--no-incremental")
+        assert {p: digest for p, (digest, _) in now.items()} == {p: digest for p, (digest, _) in clean.items()}
+        return {p.split("/")[1] for p, (_, time) in now.items() if p.endswith(".beam") and before.get(p, ("", ""))[1] != time}, fetched
+
+
+def needs(name: str) -> dict[str, str]:
+    applications = ", ".join(["kernel", "stdlib", *NEEDS.get(name, [])])
+    return {f"src/{name}.app.src": f'{{application, {name}, [{{vsn, "1"}}, {{applications, [{applications}]}}]}}.\n'}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, engine28: Engine) -> Iterator[Shop]:
+    with git_host(tmp_path / "host") as host:
+        for name, files in LIBRARIES.items():
+            host.library(name, {**needs(name), **files})
+        desk = Desk(engine28, new_repo(tmp_path / "shop"))
+        applications = ", ".join(["kernel", "stdlib", *LIBRARIES])
+        desk.repo.write("src/shop.app.src", f'{{application, shop, [{{vsn, "1"}}, {{applications, [{applications}]}}]}}.\n')
+        desk.repo.write("src/shop.erl", "-module(shop).\n")
+        desk.repo.settings("  network: host\n")
+        made = Shop(desk, host, dict.fromkeys(LIBRARIES, "v1"))
+        made.configure()
+        desk.repo.commit()
+        try:
+            yield made
+        finally:
+            forget(desk.repo.image)
+
+
+def test_a_bumped_dependency(shop: Shop) -> None:
+    """One of six: it alone is fetched and compiled; no module of the project is."""
+    before = shop.compiled()
+    shop.desk.invoke("build")
+    shop.bump("plain")
+    assert shop.as_from_nothing(before) == ({"plain"}, ["plain"])
+    assert "work: compiled 0 modules" in shop.desk.invoke("build").err
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "compiled"),
+    [
+        ("header", {"include/header.hrl": "-define(NUMBER, 2).\n"}, {"header", "user"}),
+        ("ready", {"src/ready.erl": TRANSFORM.replace("NUMBER", "2")}, {"ready", "spoken"}),
+    ],
+    ids=["a header", "a parse transform"],
+)
+def test_what_is_compiled_with_it(shop: Shop, name: str, files: dict[str, str], compiled: set[str]) -> None:
+    before = shop.compiled()
+    shop.bump(name, files)
+    now, fetched = shop.as_from_nothing(before)
+    assert (now, fetched) == (compiled, [name])
+
+
+def test_there_and_back(shop: Shop) -> None:
+    """The older version's header is older than what was compiled with the newer one."""
+    first = shop.compiled()
+    shop.bump("header", {"include/header.hrl": "-define(NUMBER, 2).\n"})
+    second = shop.compiled()
+    assert second != first
+    shop.tags["header"] = "v1"
+    shop.configure()
+    shop.host.library("plain", {"src/plain.app.src": needs("plain")["src/plain.app.src"]}, "v2")
+    shop.tags["plain"] = "v2"  # a layer of its own, on top of the second
+    shop.configure()
+    assert shop.as_from_nothing(second)[0] == {"header", "user", "plain"}
+
+
+def test_a_dependency_taken_away(shop: Shop) -> None:
+    before = shop.compiled()
+    del shop.tags["other"]
+    shop.desk.repo.edit("src/shop.app.src", ", other", "")
+    shop.configure()
+    compiled, _ = shop.as_from_nothing(before)
+    assert "other" not in compiled
+    assert not [path for path in shop.compiled() if path.startswith("./other/")]
+
+
+def test_the_project_sees_a_dependencys_header(shop: Shop) -> None:
+    """Also where the dependency's version goes back, to a header with an older time."""
+    shop.desk.repo.write("src/shop.erl", '-module(shop).\n-export([n/0]).\n-include_lib("header/include/header.hrl").\nn() -> ?NUMBER.\n')
+    shop.desk.invoke("build")
+    shop.bump("header", {"include/header.hrl": "-define(NUMBER, 2).\n"})
+    assert "work: compiled 1 modules" in shop.desk.invoke("build").err
+    shop.tags["header"] = "v1"
+    shop.configure()
+    shop.desk.repo.edit("src/shop.app.src", '"1"', '"2"')
+    assert "work: compiled 1 modules" in shop.desk.invoke("build").err
+
+
+def test_without_a_lock(shop: Shop) -> None:
+    """rebar3 then keeps whatever version is there; all are fetched anew."""
+    (shop.desk.repo.path / "rebar.lock").unlink()
+    shop = replace(shop, locked=False)
+    before = shop.compiled()
+    shop.bump("plain")
+    compiled, fetched = shop.as_from_nothing(before)
+    assert (compiled, set(fetched)) == (set(LIBRARIES), set(LIBRARIES))
+
+
+NOT_THEIRS: dict[str, Callable[[Repo], object]] = {
+    "relx": lambda r: r.edit("rebar.config", "sasl]", "sasl, crypto]"),
+    "erl_opts": lambda r: r.edit("rebar.config", "debug_info", "debug_info, {d, 'X'}"),
+    "comments and layout": lambda r: r.edit("rebar.config", "{deps, [", "% what it needs\n{deps,\n  ["),
+    "shell": lambda r: r.write("rebar.config", (r.path / "rebar.config").read_text() + "{shell, [{apps, [shop]}]}.\n"),
+    "a source": lambda r: r.edit("src/shop.erl", "(shop).", "(shop).\n-export([f/0]).\nf() -> 1."),
+    "README": lambda r: r.write("README.md", "x"),
+    "a test": lambda r: r.write("test/a_SUITE.erl", "x"),
+    "ci": lambda r: r.write("ci/x.yml", "x"),
+    "commit --amend": lambda r: r.git("commit", "--amend", "--quiet", "--message=other"),
+    "a prebuild": lambda r: r.settings("  network: host\n  prebuild: 'true'\n"),
+}
+
+
+def test_what_does_not_concern_them(shop: Shop) -> None:
+    """The layer stays, and rebar3 is not even asked."""
+    key = shop.desk.invoke("deps-image", "--key").out
+    assert "builder" in shop.desk.invoke("build").steps
+    for what, edit in NOT_THEIRS.items():
+        edit(shop.desk.repo)
+        assert "builder" not in shop.desk.invoke("build").steps, what
+        assert shop.desk.invoke("deps-image", "--key").out == key, what

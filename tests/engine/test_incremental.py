@@ -1,0 +1,192 @@
+"""Compiling on top of the last build: little is compiled, and what comes out is what a build from nothing gives."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kit.engines import Engine, poll
+from kit.repos import Desk, Repo, forget, new_repo
+
+CONFIG = """\
+{erl_opts, [debug_info]}.
+{relx, [{release, {work, "1"}, [one, two, sasl]}]}.
+{profiles, [{prod, [{relx, [{mode, prod}]}]}]}.
+"""
+ONE = '-module(one).\n-export([answer/0, size/0]).\n-include("one.hrl").\nanswer() -> 42.\nsize() -> ?SIZE.\n'
+TRANSFORM = """\
+-module(answers).
+-export([parse_transform/2]).
+parse_transform(Forms, _) -> [transform(F) || F <- Forms].
+transform({function, L, truth, 0, _}) -> {function, L, truth, 0, [{clause, L, [], [], [{integer, L, 42}]}]};
+transform(F) -> F.
+"""
+FILES = {
+    "rebar.config": CONFIG,
+    "rebar.lock": "[].\n",
+    "apps/one/src/one.app.src": '{application, one, [{vsn, "1"}, {applications, [kernel, stdlib]}]}.\n',
+    "apps/one/src/one.erl": ONE,
+    "apps/one/src/other.erl": "-module(other).\n-export([f/0]).\nf() -> other.\n",
+    "apps/one/src/tokens.xrl": "Definitions.\nRules.\n[a-z]+ : {token, {word, TokenLine}}.\nErlang code.\n",
+    "apps/one/include/one.hrl": "-define(SIZE, 1).\n",
+    "apps/two/src/two.app.src": '{application, two, [{vsn, "1"}, {applications, [kernel, stdlib, one]}]}.\n',
+    "apps/two/src/two.erl": '-module(two).\n-export([size/0]).\n-include_lib("one/include/one.hrl").\nsize() -> 2 * ?SIZE.\n',
+    "apps/made/src/made.app.src": '{application, made, [{vsn, "1"}, {applications, [kernel, stdlib]}]}.\n',
+    "apps/made/src/answers.erl": TRANSFORM,
+    "apps/made/src/user.erl": "-module(user_of).\n-compile({parse_transform, answers}).\n-export([truth/0]).\ntruth() -> 0.\n",
+}
+FILES["apps/made/src/user_of.erl"] = FILES.pop("apps/made/src/user.erl")
+
+
+@pytest.fixture
+def work(tmp_path: Path, engine28: Engine) -> Iterator[Desk]:
+    """An umbrella with a header that two applications use, a parse transform and a generated module, committed."""
+    repo = new_repo(tmp_path / "work")
+    for name, text in FILES.items():
+        repo.write(name, text)
+    repo.commit("work")
+    try:
+        yield Desk(engine28, repo)
+    finally:
+        forget(repo.image)
+
+
+LIST = "cd /app/_build/prod/lib && find -L . -path '*/ebin/*' -type f -printf '%T@ %p ' -exec sha256sum {} ';' | cut -d ' ' -f 1-3"
+
+
+def beams(desk: Desk, *options: str) -> dict[str, tuple[str, str]]:
+    """Build through prod_compiled: the compiled files, path -> (contents, time)."""
+    reference = desk.invoke("build", "--target=prod_compiled", *options).out
+    rows = [line.split() for line in desk.docker("run", "--rm", "--entrypoint=sh", reference, "-c", LIST).splitlines()]
+    found = {path: (digest, time) for time, path, digest in rows}
+    assert any(path.endswith(".beam") for path in found)
+    return found
+
+
+def as_from_nothing(desk: Desk, before: dict[str, tuple[str, str]]) -> set[str]:
+    """Build on top of the last build; its compiled files must be those of a build from nothing. The modules compiled since."""
+    now = beams(desk)
+    clean = beams(desk, "--no-incremental")
+    assert {path: digest for path, (digest, _) in now.items()} == {path: digest for path, (digest, _) in clean.items()}
+    return {Path(path).stem for path, (_, time) in now.items() if path.endswith(".beam") and before.get(path, ("", ""))[1] != time}
+
+
+ALL = {"one", "other", "tokens", "two", "answers", "user_of"}
+
+
+def long_ago(repo: Repo, name: str, old: str, new: str) -> None:
+    """An edit by a tool that gives the file an older time."""
+    repo.edit(name, old, new)
+    os.utime(repo.path / name, (10**9, 10**9))
+
+
+def lose_a_header(repo: Repo) -> None:
+    """The header's users find another one of its name, or are told of it."""
+    repo.write("apps/one/src/one.hrl", "-define(SIZE, 9).\n")
+    (repo.path / "apps/one/include/one.hrl").rename(repo.path / "apps/one/include/two.hrl")
+    repo.edit("apps/two/src/two.erl", "one.hrl", "two.hrl")
+
+
+# What a person does, and the modules that must be compiled again for it: what rebar3 need not look at stays.
+EDITS: dict[str, tuple[Callable[[Repo], None], set[str]]] = {
+    "a module": (lambda r: r.edit("apps/one/src/one.erl", "42", "43"), {"one"}),
+    "an edited file with an older time": (lambda r: long_ago(r, "apps/one/src/other.erl", "other.\n", "another.\n"), {"other"}),
+    "a new module": (lambda r: r.write("apps/two/src/three.erl", "-module(three).\n"), {"three"}),
+    "a header": (lambda r: r.edit("apps/one/include/one.hrl", "1", "7"), {"one", "two"}),
+    "a header with an older time": (lambda r: long_ago(r, "apps/one/include/one.hrl", "1", "8"), {"one", "two"}),
+    "sys.config": (lambda r: r.write("config/sys.config", "[]."), set()),
+    "relx": (lambda r: r.edit("rebar.config", "sasl]", "sasl, crypto]"), set()),
+    "a header that hides another": (lambda r: r.write("apps/one/src/one.hrl", "-define(SIZE, 9).\n"), ALL),
+    "a module deleted": (lambda r: (r.path / "apps/one/src/other.erl").unlink(), ALL - {"other"}),
+    "a header deleted": (lose_a_header, ALL),
+    "a parse transform": (lambda r: r.edit("apps/made/src/answers.erl", "42", "43"), ALL),
+    "erl_opts": (lambda r: r.edit("rebar.config", "[debug_info]", "[debug_info, {d, 'X'}]"), ALL),
+    "an option taken away": (lambda r: r.edit("rebar.config", "[debug_info]", "[]"), ALL),
+    "what leex reads": (lambda r: r.edit("apps/one/src/tokens.xrl", "word", "name"), ALL),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit(work: Desk, what: str) -> None:
+    edit, compiled = EDITS[what]
+    before = beams(work)
+    assert {Path(path).stem for path in before if path.endswith(".beam")} == ALL
+    edit(work.repo)
+    assert as_from_nothing(work, before) == compiled
+
+
+def test_a_branch_switched_there_and_back(work: Desk) -> None:
+    """git writes the files anew, and their times say nothing of what was compiled from them."""
+    first = beams(work)
+    work.repo.git("switch", "--quiet", "--create", "other")
+    work.repo.edit("apps/one/include/one.hrl", "1", "2")
+    work.repo.commit()
+    other = beams(work)
+    assert other != first
+    work.repo.git("switch", "--quiet", work.repo.branch)
+    assert as_from_nothing(work, other) == {"one", "two"}
+
+
+def test_two_worktrees_take_turns(work: Desk, tmp_path: Path) -> None:
+    work.repo.git("worktree", "add", "--quiet", str(tmp_path / "second"))
+    second = Desk(work.engine, Repo(tmp_path / "second", work.repo.image))
+    second.repo.edit("apps/one/src/one.erl", "42", "44")
+    mine, theirs = beams(work), beams(second)
+    assert mine["./one/ebin/one.beam"][0] != theirs["./one/ebin/one.beam"][0]
+    work.repo.write("apps/one/src/other.erl", FILES["apps/one/src/other.erl"] + "% a comment\n")
+    assert as_from_nothing(work, theirs) == {"one", "other"}
+
+
+def test_a_build_killed_in_the_middle(work: Desk) -> None:
+    """What a killed build leaves is what the one before left."""
+    work.repo.settings("  prebuild: echo waiting; while [ -e config/wait.config ]; do sleep 0.1; done\n")
+    before = beams(work)
+    work.repo.edit("apps/one/src/one.erl", "42", "45")
+    work.repo.write("config/wait.config", "")
+    command = [sys.executable, "-m", "invoke", "build", "--target=prod_compiled"]
+    with subprocess.Popen(command, cwd=work.repo.path, env=work.engine.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as build:
+        progress = build.stderr
+        assert progress
+        poll(lambda: re.search(rb"^#\d+ [\d.]+ waiting", os.read(progress.fileno(), 65536), re.MULTILINE))
+        build.send_signal(signal.SIGINT)
+    (work.repo.path / "config/wait.config").unlink()
+    assert as_from_nothing(work, before) == {"one"}
+
+
+def test_the_image_is_the_same(work: Desk) -> None:
+    """Every file of the release, whichever way it was compiled; and a build after it compiles nothing."""
+    work.invoke("build")
+    work.repo.edit("apps/one/src/one.erl", "42", "46")
+    references = [work.invoke("build", "--tag=grown").out, work.invoke("build", "--no-incremental", "--tag=clean").out]
+    assert references[0] == references[1]
+    grown, clean = (contents(work, tag) for tag in ("grown", "clean"))
+    assert grown == clean
+    assert work.invoke("build").steps == []
+
+
+def contents(desk: Desk, tag: str) -> dict[str, tuple[int, bytes]]:
+    """The files of the release in an image: path -> (mode, contents)."""
+    with desk.engine.exported(desk.reference(tag)) as tar:
+        files = [m for m in tar.getmembers() if m.isfile() and m.name.startswith("opt/")]
+        return {m.name: (m.mode, file.read()) for m in files if (file := tar.extractfile(m))}
+
+
+@pytest.mark.parametrize(("setting", "env", "task"), [("desk", {"CI": "true"}, "build"), ("never", {}, "build"), ("always", {}, "push")])
+def test_when_it_is_off(work: Desk, setting: str, env: dict[str, str], task: str) -> None:
+    """In CI, by the setting, and always for push."""
+    work.repo.settings(f"  incremental: {setting}\n  registry: {work.engine.registry}/test\n")
+    command = work.invoke(task, "--dry-run", env=env).out if task == "build" else clean_push(work)
+    assert "WORK=" not in command
+    assert "STORE=" not in command
+    assert "WORK=" in work.invoke("build", "--dry-run", env={"INVOKE_BEAMDOCK_INCREMENTAL": "always", "CI": "true"}).out
+
+
+def clean_push(desk: Desk) -> str:
+    desk.repo.commit()
+    return desk.invoke("push", "--dry-run").out
