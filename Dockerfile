@@ -304,6 +304,11 @@ RUN --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/reba
 # hooks may write among them, and the next stage finds the very files that were compiled and compiles none again.
 # WORK: as STORE, for the project.
 FROM builder AS prod_compiled
+# Once more, as the builder may be an image that was made elsewhere: --build-context builder=docker-image://REFERENCE.
+ARG PROJECT=beamdock
+ARG PROFILE=prod
+ARG REBAR3=rebar3
+ARG BUILD_ENV=""
 ARG PREBUILD=""
 ARG WORK=""
 COPY --chmod=755 <<'SH' /usr/local/bin/compile

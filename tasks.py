@@ -51,6 +51,7 @@ KEY = "beamdock"
 LEAST_BUILDX = (0, 13)
 PROJECT_LABEL = "beamdock.project"
 REVISION_LABEL = "org.opencontainers.image.revision"
+DEPS_LABEL = "beamdock.deps"
 
 
 def failure(error: str, hint: str = "", code: int = 2) -> Exit:
@@ -109,6 +110,13 @@ class Settings:
     incremental: str = setting(
         "desk", "compile on top of the last build's files: desk (not where CI is set), always, never", "desk|always|never", "never"
     )
+    cache: str = setting(
+        "deps",
+        "what travels between machines: deps, registry, local, none, or buildx's words",
+        "deps|registry|local|none|type=.+",
+        "type=gha",
+    )
+    default_branch: str = setting("main", "the branch whose caches a new branch begins with")
     platform: str = setting("", "the platform to build for (default: this machine's)", r"\w+/\w+(/\w+)?", "linux/arm64")
     network: str = setting("", "the network of build steps: host, none (default: the builder's)")
     ssh: str = setting("", "the SSH agent or key for private dependencies: default, or ID=PATH")
@@ -763,6 +771,9 @@ class Build:
     pull: bool
     no_cache: bool
     output: Mapping[str, str]
+    imports: tuple[str, ...] = ()  # of caches, in buildx's words
+    export: str = ""
+    deps: str = ""  # the image that is the builder stage where the registry has it
 
     def options(self) -> dict[str, Any]:
         settings, root = self.project.settings, self.project.root
@@ -772,7 +783,12 @@ class Build:
             "target": self.target,
             "tags": list(self.tags),
             "build_args": dict(self.build_args),
-            "build_contexts": {name: str(self.project.context_folder / name) for name in self.contexts},
+            "build_contexts": {
+                **{name: str(self.project.context_folder / name) for name in self.contexts},
+                **({"builder": f"docker-image://{self.deps}"} if self.deps else {}),
+            },
+            "cache_from": [dict(pair.split("=", 1) for pair in text.split(",")) for text in self.imports] or None,
+            "cache_to": self.export or None,
             "labels": dict(self.labels),
             "secrets": list(self.secrets),
             "ssh": self.ssh or None,
@@ -823,6 +839,8 @@ class ImageFlags(BuildFlags):
 
 @dataclass(frozen=True)
 class ReleaseFlags(ImageFlags):
+    cache_from: Optional[list[str]] = flag(None, "import this cache too: an image, or type=...; may be repeated", many=True)
+    cache_to: Any = flag(None, "export the cache as the setting `cache` says, or --cache-to=type=...", optional=True)
     incremental: bool = flag(True, "compile on top of the last build; CI and push compile from nothing")
     load: bool = flag(True, "load the image into the engine; --no-load only fills the build cache")
     tarball: str = flag("", "write the release's tarball into this folder, instead of an image")
@@ -837,6 +855,7 @@ class PushFlags(ImageFlags):
 class DepsFlags(BuildFlags):
     push: bool = flag(False, "push the image instead of loading it")
     key: bool = flag(False, "print the key, and build nothing")
+    explain: bool = flag(False, "print what decides the key, and what of it has changed since the last build")
 
 
 def plan_build(
@@ -962,6 +981,39 @@ def deps_key(plan: Build) -> str:
     return checksum(part for name, content in deps_parts(plan).items() for part in (name.encode(), content))
 
 
+def deps_reference(plan: Build) -> str:
+    return f"{plan.project.repository}:deps-{deps_key(plan)}"
+
+
+def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[str] = ()) -> Build:
+    """The same build with the caches of other machines: this branch's, then the default branch's. export: True for what the
+    setting says, or buildx's own words; more: caches to import first. A branch's tag carries an inline cache, which holds
+    what is in the image alone (measured); the dependencies are an image of their own."""
+    project, mode = plan.project, plan.project.settings.cache
+    default = branch_tag(project.settings.default_branch)
+    tags = list(dict.fromkeys([branch_tag(branch) if branch else default, default]))
+    folder = project.context_folder / "cache"
+    imports, to, deps = [text if "=" in text else f"type=registry,ref={text}" for text in more], "", ""
+    if mode == "deps" and project.settings.registry:
+        deps = "" if plan.target == "builder" else deps_reference(plan)
+        imports += [f"type=registry,ref={project.repository}:{tag}" for tag in (*tags, f"deps-of-{default}")]
+        to = "type=inline"
+    elif mode == "registry" and project.settings.registry:
+        imports += [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
+        to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max"
+    elif mode == "local":
+        imports += [f"type=local,src={folder}"] if (folder / "index.json").is_file() else []
+        to = f"type=local,dest={folder}.new,mode=max"
+    elif "=" in mode:
+        imports, to = [*imports, mode], mode
+    to = "" if not export else export if isinstance(export, str) else to
+    if to and "ignore-error" not in to and to != "type=inline":
+        to += ",ignore-error=true"
+    if plan.no_cache:
+        imports, deps = [], ""
+    return dataclasses.replace(plan, imports=tuple(imports), export=to, deps=deps)
+
+
 @dataclass(frozen=True)
 class RunFlags(Common):
     """Flags of run and console, with docker's own names."""
@@ -1049,10 +1101,13 @@ def docker(*args: str) -> str:
 
 @dataclass(frozen=True)
 class Builder:
-    """What runs the builds. direct: pushes go from it to the registry, and need no copy in the engine."""
+    """What runs the builds. direct: pushes go from it to the registry, and need no copy in the engine; exports: it can export
+    caches that are not inline; identity: whose build cache it is."""
 
     driver: str
     direct: bool
+    exports: bool = True
+    identity: str = ""
 
 
 def ask_docker(*questions: Sequence[str]) -> list[tuple[str, str]]:
@@ -1094,8 +1149,10 @@ def require_buildx() -> Builder:
     if not driver:
         raise failure(f"there is no buildx builder: {(inspected[1].strip().splitlines() or ['?'])[-1]}", "docker buildx ls shows them")
     # Older ones push a second time, from the engine's copy (buildx 4f7d145).
-    direct = number >= (0, 22) and "containerd.snapshotter" in str(facts["DriverStatus"])
-    return Builder(driver[1], direct or driver[1] != "docker")
+    containerd = "containerd.snapshotter" in str(facts["DriverStatus"])
+    own = driver[1] != "docker"
+    name = re.search(r"^Name:\s*(\S+)", inspected[0], re.MULTILINE)
+    return Builder(driver[1], own or (containerd and number >= (0, 22)), own or containerd, f"{name[1] if own and name else facts['ID']}")
 
 
 @contextlib.contextmanager
@@ -1243,6 +1300,62 @@ def command_of(plan: Build, **more: Any) -> list[str]:
     raise AssertionError("false succeeded")
 
 
+def last_build(project: Project) -> dict[str, Any]:
+    """What write_record left; nothing where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((project.context_folder / "deps.json").read_text()))
+    return {}
+
+
+def where_compiled(plan: Build, builder: Builder) -> str:
+    return f"{builder.identity} {plan.build_args.get('STORE', '')}".strip()
+
+
+def write_record(plan: Build, builder: Builder) -> None:
+    """Note, for the next build and for --explain, what decided the dependencies and which build caches have them compiled."""
+    last, key = last_build(plan.project), deps_key(plan)
+    places = {*(last.get("compiled", []) if last.get("key") == key else []), *([] if plan.deps else [where_compiled(plan, builder)])}
+    parts = {name: hashlib.sha256(content).hexdigest() for name, content in deps_parts(plan).items()}
+    record = {"key": key, "compiled": sorted(places), "parts": parts}
+    (plan.project.context_folder / "deps.json").write_text(json.dumps(record, indent=1))
+
+
+def deps_there(reference: str, quiet: bool) -> bool:
+    """Has the registry this dependency image, and is it one of ours? A registry that does not answer has none."""
+    words = ["buildx", "imagetools", "inspect", "--format={{json .Image}}", reference]
+    asked = subprocess.run([*map(str, client().docker_cmd), *words], capture_output=True, text=True, check=False)
+    if asked.returncode and "not found" not in asked.stderr:
+        last = (asked.stderr.strip().splitlines() or ["?"])[-1].removeprefix("ERROR: ")
+        say(f"going on without the dependencies' image: {last}", quiet)
+    return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in asked.stdout.replace(" ", "")
+
+
+def with_caches(plan: Build, builder: Builder, flags: Common) -> Build:
+    """The build with the caches that are there and of use; an error where the engine can't export what it should."""
+    if plan.export and plan.export != "type=inline" and not builder.exports:
+        raise failure(
+            f"this engine's image store can't export a cache ({plan.export.split(',')[0]})",
+            "`cache: deps` in invoke.yaml needs none; or switch on its containerd image store, or `docker buildx create --use`",
+        )
+    last = last_build(plan.project)
+    if not plan.export and last.get("key") == deps_key(plan) and where_compiled(plan, builder) in last.get("compiled", []):
+        return dataclasses.replace(plan, imports=(), deps="")
+    return dataclasses.replace(plan, deps=plan.deps if plan.deps and deps_there(plan.deps, flags.quiet) else "")
+
+
+def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, str]:
+    """Run a build: whether it succeeded, and all that it wrote."""
+    from python_on_whales.exceptions import DockerException
+
+    log: list[bytes] = []
+    try:
+        with watched(quiet) as log:
+            client().buildx.build(**{**plan.options(), **more})
+    except DockerException:
+        return False, b"".join(log).decode(errors="replace")
+    return True, b"".join(log).decode(errors="replace")
+
+
 def build_image(plan: Build, flags: Common) -> bool:
     """Write the contexts, run the build and say what it did; with --dry-run print the command, and give False."""
     project = plan.project
@@ -1252,6 +1365,7 @@ def build_image(plan: Build, flags: Common) -> bool:
     builder = Builder("docker", direct=False) if flags.dry_run else require_buildx()
     for look in BEFORE_BUILD:
         look(plan, flags)
+    plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
     project.context_folder.mkdir(parents=True, exist_ok=True)
@@ -1259,31 +1373,46 @@ def build_image(plan: Build, flags: Common) -> bool:
     more: dict[str, Any] = {}
     if plan.output == {"type": "image"} and builder.driver != "docker":
         more = {"output": {}, "load": True}  # the docker driver builds in the engine; others must hand the image over
-    elif plan.output.get("push") and builder == Builder("docker", direct=True):
+    elif plan.output.get("push") and builder.driver == "docker" and builder.direct:
         more = {"output": {**plan.output, "store": "false"}}
     if flags.dry_run:
         print(shlex.join(command_of(plan, **more)))
         return False
-    from python_on_whales.exceptions import DockerException
-
     began = time.monotonic()
-    log: list[bytes] = []
-    try:
-        with watched(flags.quiet) as log:
-            client().buildx.build(**{**plan.options(), **more})
-    except DockerException:
-        text = b"".join(log).decode(errors="replace")
-        error = explain(text, "docker buildx build")
+    good, log = run_build(plan, more, flags.quiet)
+    if not good and (plan.imports or plan.deps) and of_cache(log):
+        say(f"a cache can't be used; once more without: {str(explain(log, 'docker buildx build').message).splitlines()[0]}", flags.quiet)
+        plan = dataclasses.replace(plan, imports=(), deps="")
+        good, log = run_build(plan, more, flags.quiet)
+    if not good:
+        error = explain(log, "docker buildx build")
         if flags.quiet and "output is above" in str(error.message):
-            say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", text), re.MULTILINE | re.DOTALL)))
-        raise error from None
-    ran = stages_run(b"".join(log).decode(errors="replace"))
-    done = [
-        f"{what} {'compiled' if stage in ran else 'cached'}" for stage, what in (("builder", "dependencies"), ("prod_compiled", "project"))
-    ]
+            say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", log), re.MULTILINE | re.DOTALL)))
+        raise error
+    keep_cache(plan, log, flags)
+    write_record(plan, builder)
+    ran = stages_run(log)
+    built = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
     seconds = f"{time.monotonic() - began:.1f} s"
-    say(f"built in {seconds}: {', '.join(done)}" if ran else f"up to date in {seconds}", flags.quiet)
+    project_built = "compiled" if "prod_compiled" in ran else "cached"
+    say(f"built in {seconds}: dependencies {built}, project {project_built}" if ran else f"up to date in {seconds}", flags.quiet)
     return True
+
+
+def of_cache(log: str) -> bool:
+    """Did a build fail for a cache, and not for a step or a file that is missing?"""
+    last = log.strip().rpartition("\n")[2]
+    return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref", last)
+
+
+def keep_cache(plan: Build, log: str, flags: Common) -> None:
+    """After a build: put a local cache in the place of the last one; say when an export failed, which BuildKit only shows."""
+    fresh = plan.project.context_folder / "cache.new"
+    if (fresh / "index.json").is_file():
+        shutil.rmtree(fresh.with_suffix(""), ignore_errors=True)
+        fresh.replace(fresh.with_suffix(""))
+    if plan.export and (failed := re.search(r"^#(\d+) exporting cache.*(?:\n.*)*?^#\1 ERROR:? (.*)$", ANSI.sub("", log), re.MULTILINE)):
+        say(f"the cache was not exported: {failed[2]}", flags.quiet)
 
 
 def foreground(command: Sequence[str], stop: str = "") -> int:
@@ -1431,20 +1560,22 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     project = project_of(c, flags)
     what = f"release {project.release.name} as {project.settings.profile}"
     mode = project.settings.incremental
-    incremental = flags.incremental and (mode == "always" or (mode == "desk" and not os.environ.get("CI")))
+    incremental = flags.incremental and not flags.cache_to and (mode == "always" or (mode == "desk" and not os.environ.get("CI")))
+    branch = current_branch(project.tree, os.environ)
     if flags.tarball:
         # By way of a folder of our own, so that it is known which file is the new one.
         folder = Path(flags.tarball) if flags.dry_run else project.context_folder / "tarball"
         shutil.rmtree(project.context_folder / "tarball", ignore_errors=True)
         announce(project, f"packing {what}", flags)
-        if build_image(plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental), flags):
+        draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
+        if build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags):
             Path(flags.tarball).mkdir(parents=True, exist_ok=True)
             print(*(shutil.move(file, Path(flags.tarball, file.name)) for file in folder.iterdir()), sep="\n")
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
     announce(project, f"building {plan.tags[-1]}, {what}", flags)
-    if build_image(plan, flags) and flags.load:
+    if build_image(plan_caches(plan, branch, flags.cache_to, flags.cache_from or ()), flags) and flags.load:
         runs = flags.target == "runner"
         say(f"next: {'invoke run, invoke console, invoke push --branch' if runs else f'invoke shell --image {plan.tags[0]}'}", flags.quiet)
         print(plan.tags[0])
@@ -1660,24 +1791,42 @@ def push(c: Context, flags: PushFlags) -> None:
             f"pushing {project.tree.commit[:8]} was refused: {files} from the commit ({some}{', …' if count > 3 else ''})",
             "commit, stash or ignore them; `invoke build` works with a dirty tree",
         )
-    branch = ""
-    if flags.branch:
-        branch = flags.branch if isinstance(flags.branch, str) else current_branch(project.tree, os.environ)
-        if not branch:
-            raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
-    plan = plan_build(project, flags, flags.target, target_tags(project, flags, branch), PUSHED)
+    branch = flags.branch if isinstance(flags.branch, str) else current_branch(project.tree, os.environ)
+    if flags.branch and not branch:
+        raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
+    tags = target_tags(project, flags, branch if flags.branch else "")
+    plan = plan_caches(plan_build(project, flags, flags.target, tags, PUSHED), branch, export=True)
     announce(project, f"pushing {project.repository}", flags)
     there = set() if flags.dry_run else local_tags(project)
+    pushed = [*plan.tags]
     try:
+        if plan.deps and not flags.dry_run:
+            pushed += push_deps(plan, branch, flags)
         done = build_image(plan, flags)
     finally:
         # On overlay2 the image passes through the engine, whether or not the registry took it.
-        if not flags.dry_run and (extra := sorted(set(plan.tags) & local_tags(project) - there)):
+        if not flags.dry_run and (extra := sorted(set(pushed) & local_tags(project) - there)):
             docker("image", "rm", *extra)
     if done:
         digest = pushed_digest(plan)
         say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
         print(f"{project.repository}@{digest}")
+
+
+def push_deps(plan: Build, branch: str, flags: BuildFlags) -> list[str]:
+    """See to it that the registry has the dependencies' image, under its key and as the branch's; the references pushed.
+    What fails here is said, and fails nothing: the image itself can be built without."""
+    alias = [f"{plan.project.repository}:deps-of-{branch_tag(branch)}"] if branch else []
+    try:
+        if not deps_there(plan.deps, flags.quiet):
+            tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
+            build_image(plan_deps(plan.project, flags, tags, PUSHED, branch), flags)
+            return [plan.deps, *alias]
+        for name in alias:
+            docker("buildx", "imagetools", "create", "--tag", name, plan.deps)
+    except Exit as error:
+        say(f"the dependencies' image was not pushed: {str(error.message).removeprefix('error: ').splitlines()[0]}", flags.quiet)
+    return []
 
 
 def local_tags(project: Project) -> set[str]:
@@ -1695,21 +1844,45 @@ def pushed_digest(plan: Build) -> str:
     return found[plan.tags[0]]
 
 
+def plan_deps(project: Project, flags: BuildFlags, tags: Sequence[str], output: Mapping[str, str], branch: str) -> Build:
+    """The build of the dependencies' image, which says in a label whose key it has."""
+    plan = plan_caches(plan_build(project, flags, "builder", tags, output), branch, export="push" in output)
+    return dataclasses.replace(plan, labels={DEPS_LABEL: deps_key(plan)})
+
+
 @command(DepsFlags)
 def deps_image(c: Context, flags: DepsFlags) -> None:
     """Build the dependencies alone, as IMAGE:deps-CHECKSUM"""
     project = project_of(c, flags)
-    draft = plan_build(project, flags, "builder", [], PUSHED if flags.push else {"type": "image"})
-    key = deps_key(draft)
+    output = PUSHED if flags.push else {"type": "image"}
+    draft = plan_build(project, flags, "builder", [], output)
+    if flags.explain:
+        explain_key(draft)
     if flags.key:
-        print(key)
+        print(deps_key(draft))
+    if flags.key or flags.explain:
         return
     if flags.push and not project.settings.registry:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
-    plan = dataclasses.replace(draft, tags=(f"{project.repository}:deps-{key}",))
+    plan = plan_deps(project, flags, [f"deps-{deps_key(draft)}"], output, current_branch(project.tree, os.environ))
     announce(project, f"building the dependencies, {plan.tags[0]}", flags)
     if build_image(plan, flags):
         print(plan.tags[0])
+
+
+def explain_key(plan: Build) -> None:
+    """Print what goes into the dependencies' key, and how it stands to the last build."""
+    parts = {name: hashlib.sha256(content).hexdigest() for name, content in deps_parts(plan).items()}
+    before = last_build(plan.project).get("parts")
+    rows = [(name, digest[:12], "" if before is None else state(before.get(name), digest)) for name, digest in parts.items()]
+    rows += [(name, "-", "gone") for name in before or {} if name not in parts]
+    width = max(len(name) for name, _, _ in rows)
+    for name, digest, how in rows:
+        print(f"{name:<{width}}  {digest:<12}  {how}".rstrip())
+
+
+def state(before: Optional[str], now: str) -> str:
+    return "new" if before is None else "same" if before == now else "changed"
 
 
 @command(Common)

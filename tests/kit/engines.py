@@ -72,6 +72,16 @@ class Engine:
     def ids(self, *references: str) -> list[str]:
         return [self.docker("image", "inspect", "--format={{.Id}}", reference) for reference in references]
 
+    def references(self) -> list[str]:
+        """Those of all images. docker can't list them while one goes at the same time, on the containerd store."""
+
+        def listed() -> list[str]:
+            ask = ["docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}"]
+            done = subprocess.run(ask, env=self.env, capture_output=True, text=True, check=False)
+            return ["", *done.stdout.split()] if done.returncode == 0 else []
+
+        return poll(listed)[1:]
+
     def images(self, repository: str) -> set[str]:
         """The references of a repository that this engine holds."""
         return set(self.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", repository).split())

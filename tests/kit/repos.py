@@ -217,7 +217,7 @@ def forget(image: str) -> None:
             listed = engine.docker(kind, "ls", "--all", "--quiet", "--no-trunc", f"--filter=label=beamdock.project={image}").split()
             if listed:
                 engine.docker(*remove, *sorted(set(listed)), check=False)  # some may just be going by themselves
-        named = [r for r in engine.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}").split() if re.search(rf"(^|/){image}:", r)]
+        named = [r for r in engine.references() if re.search(rf"(^|/){image}:", r)]
         if named:
             engine.docker("rmi", "--force", *named)
     Registry(engine_at("TEST_ENGINE_28").registry).remove(f"test/{image}")
