@@ -1,0 +1,157 @@
+"""What a build goes on from: its keys, and the caches of other machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.repos import Repo
+
+import tasks
+from unit.conftest import project
+
+LOCK = '[{<<"cowboy">>,{pkg,<<"cowboy">>,<<"2.10.0">>},0},\n {<<"gun">>,{git,"https://g/gun",{ref,"abc"}},0}].\n'
+CONFIG = '{erl_opts, [debug_info]}.\n{deps, [cowboy, {gun, {git, "https://g/gun", {tag, "1"}}}]}.\n{relx, [{release, {a, "1"}, [a]}]}.\n'
+
+
+def plan(root: Path, target: str = "runner", incremental: bool = False, flags: dict[str, Any] | None = None, **given: Any) -> tasks.Build:
+    return tasks.plan_build(project(root, **given), tasks.BuildFlags(**(flags or {})), target, ["main"], {"type": "image"}, incremental)
+
+
+def keys(repo: Repo, **given: Any) -> tuple[str, str]:
+    arguments = plan(repo.path, incremental=True, **given).build_args
+    return arguments["STORE"], arguments["WORK"]
+
+
+@pytest.mark.parametrize(
+    ("lock", "names"),
+    [
+        (LOCK, {"cowboy", "gun"}),
+        ('{"1.2.0",\n[{<<"jsx">>,{pkg,<<"jsx">>,<<"3">>},1}]}.\n[{pkg_hash,[{<<"jsx">>, <<"AB">>}]}].\n', {"jsx"}),
+        ("[].", set()),
+        ("", set()),
+        ("{", set()),
+        ("a.", set()),
+        ('{"1.2.0", a}.', set()),
+    ],
+)
+def test_what_a_lock_pins(lock: str, names: set[str]) -> None:
+    assert tasks.locked_names(lock) == names
+
+
+@pytest.fixture
+def locked(repo: Repo) -> Repo:
+    repo.write("rebar.config", CONFIG)
+    repo.write("rebar.lock", LOCK)
+    return repo
+
+
+# An edit, and whether the compiled dependencies and the compiled project may be gone on from after it.
+EDITS: list[tuple[str, str, str, bool, bool]] = [
+    ("a locked version", "rebar.lock", LOCK.replace("2.10.0", "2.11.0"), True, True),
+    ("a locked dependency", "rebar.config", CONFIG.replace('"1"}}', '"2"}}'), True, True),
+    ("one that is not locked", "rebar.config", CONFIG.replace("[cowboy,", "[cowboy, {jsx, {git, a, {tag, b}}},"), False, True),
+    ("a profile's, never locked", "rebar.config", CONFIG + "{profiles, [{prod, [{deps, [recon]}]}]}.\n", False, False),
+    ("relx", "rebar.config", CONFIG.replace('{a, "1"}', '{a, "2"}'), True, True),
+    ("shell", "rebar.config", CONFIG + "{shell, [{apps, [a]}]}.\n", True, True),
+    ("erl_opts", "rebar.config", CONFIG.replace("debug_info", "no_debug_info"), True, False),
+    ("hooks", "rebar.config", CONFIG + '{pre_hooks, [{compile, "make"}]}.\n', True, False),
+    ("overrides", "rebar.config", CONFIG + "{overrides, [{del, gun, [{erl_opts, [warnings_as_errors]}]}]}.\n", False, False),
+    ("plugins", "rebar.config", CONFIG + "{plugins, [rebar3_gpb_plugin]}.\n", False, False),
+    ("an application's erl_opts", "apps/a/rebar.config", "{erl_opts, [a]}.\n", False, False),
+    ("a script", "rebar.config.script", "CONFIG.\n", False, False),
+    ("a source", "src/a.erl", "-module(a).\n", True, True),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "store", "work"), [e[1:] for e in EDITS], ids=[e[0] for e in EDITS])
+def test_what_a_build_goes_on_from(locked: Repo, file: str, text: str, store: bool, work: bool) -> None:
+    before = keys(locked)
+    locked.write(file, text)
+    after = keys(locked)
+    assert (after[0] == before[0], after[1] == before[1]) == (store, work)
+
+
+@pytest.mark.parametrize(
+    ("given", "store", "work"),
+    [
+        ({"prebuild": "make"}, True, False),
+        ({"build_env": {"A": "1"}}, False, False),
+        ({"build_base": "erlang:28"}, False, False),
+        ({"runtime_packages": ["a"]}, True, True),
+        ({"run_base": "debian:12"}, True, True),
+        ({"release": "b"}, True, True),
+        ({"registry": "r.example"}, True, True),
+        ({"dockerfile_text": "FROM x\n"}, False, False),
+    ],
+)
+def test_which_settings_do(locked: Repo, given: dict[str, Any], store: bool, work: bool) -> None:
+    before, after = keys(locked, image="shop"), keys(locked, image="shop", **given)
+    assert (after[0] == before[0], after[1] == before[1]) == (store, work)
+
+
+def test_the_keys_are_not_of_the_dependencies(locked: Repo) -> None:
+    """At a desk and in CI the dependencies' image is the same."""
+    assert tasks.deps_key(plan(locked.path, incremental=True)) == tasks.deps_key(plan(locked.path))
+
+
+def test_no_dependencies_are_kept_for_the_default_profile(locked: Repo) -> None:
+    assert "STORE" not in plan(locked.path, incremental=True, profile="default").build_args
+
+
+def test_no_cache_goes_on_from_nothing(locked: Repo) -> None:
+    made = tasks.plan_caches(plan(locked.path, incremental=True, flags={"no_cache": True}, registry="r.example"), "main")
+    assert not {"STORE", "WORK"} & set(made.build_args)
+    assert (made.imports, made.deps) == ((), "")
+
+
+def caches(root: Path, branch: str = "main", export: Any = False, target: str = "runner", **given: Any) -> tuple[list[str], str, str]:
+    """Imports, export and the image of the dependencies, with the registry and the key cut short."""
+    made = tasks.plan_caches(plan(root, target, image="shop", registry="r.example", **given), branch, export)
+    short = [text.replace("type=registry,ref=r.example/shop:", "") for text in made.imports]
+    return short, made.export.replace("type=registry,ref=r.example/shop:", ""), made.deps.replace(tasks.deps_key(made), "KEY")
+
+
+DEPS = "r.example/shop:deps-KEY"
+
+
+@pytest.mark.parametrize(
+    ("branch", "given", "found"),
+    [
+        ("main", {}, (["main", "deps-of-main"], "type=inline", DEPS)),
+        ("x", {}, (["x", "main", "deps-of-main"], "type=inline", DEPS)),
+        ("", {}, (["main", "deps-of-main"], "type=inline", DEPS)),
+        ("feature/ü#1", {"default_branch": "trunk"}, (["feature-u-1-a67949545c6281e1", "trunk", "deps-of-trunk"], "type=inline", DEPS)),
+        ("x", {"target": "builder"}, (["x", "main", "deps-of-main"], "type=inline", "")),
+        ("x", {"cache": "registry"}, (["cache-x", "cache-main"], "cache-x,mode=max,ignore-error=true", "")),
+        ("x", {"cache": "none"}, ([], "", "")),
+        ("x", {"cache": "type=s3,bucket=b"}, (["type=s3,bucket=b"], "type=s3,bucket=b,ignore-error=true", "")),
+    ],
+)
+def test_the_caches_of_a_push(repo: Repo, branch: str, given: dict[str, Any], found: tuple[list[str], str, str]) -> None:
+    assert caches(repo.path, branch, export=True, **given) == found
+
+
+def test_a_build_exports_none(repo: Repo) -> None:
+    assert caches(repo.path)[1] == ""
+
+
+def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
+    made = tasks.plan_caches(plan(repo.path), "main", False, ["r/x:y", "type=gha"])
+    assert (made.imports, made.deps) == (("type=registry,ref=r/x:y", "type=gha"), "")
+    assert [w for w in tasks.command_of(made) if w.startswith("type=")] == ["type=registry,ref=r/x:y", "type=gha", "type=image"]
+
+
+@pytest.mark.parametrize(
+    ("last", "of_cache"),
+    [
+        ("ERROR: failed to solve: r.example/shop:deps-" + "a" * 64 + ": not found", True),
+        ("ERROR: failed to solve: failed to configure registry cache importer: x", True),
+        ('ERROR: process "/bin/sh -c make cache" did not complete successfully: exit code: 2', False),
+        ('ERROR: failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found', False),
+        ("ERROR: debian:nonsuch: not found", False),
+    ],
+)
+def test_what_fails_for_a_cache(last: str, of_cache: bool) -> None:
+    assert tasks.of_cache(f"#1 something\n{last}\n") == of_cache
