@@ -197,7 +197,13 @@ class Bench:
         log = done.stdout + done.stderr
         modules = re.findall(r"^(?:#\d+ [\d.]+ )?compiled (\w+)\s*$", log, re.MULTILINE)
         fetched = re.findall(r"Request upload-pack for '/(\w+)'", self.dependencies.log.read_text()[known:])
-        return done.stdout.strip(), Run(seconds, Result(0, "", log).steps, modules, sorted(set(fetched)), parts(log))
+        return done.stdout.strip(), Run(seconds, steps(log), modules, sorted(set(fetched)), parts(log))
+
+
+def steps(log: str) -> list[str]:
+    """The stages of the RUN steps that were run. What a registry's cache has is pulled instead, and not always called cached."""
+    pulled = set(re.findall(r"^#(\d+) (?:sha256:|extracting sha256:)", log, re.MULTILINE))
+    return Result(0, "", log + "".join(f"\n#{number} CACHED" for number in pulled)).steps
 
 
 def parts(log: str) -> dict[str, float]:
@@ -228,7 +234,9 @@ class Chapter:
         return f"{self.bench.registry}/chapter"
 
     def cold(self) -> Run:
-        return self.docker(self.bench.desk, "runner", "--no-cache", f"--tag={self.image}:main")
+        """With another rebar.config, and be it by a comment, it begins from nothing."""
+        self.repo.write("rebar.config", f"%% {next(self.bench.serial)}\n{(self.repo.path / 'rebar.config').read_text()}")
+        return self.build()
 
     def build(self) -> Run:
         return self.docker(self.bench.desk, "runner", f"--tag={self.image}:main")
@@ -248,9 +256,14 @@ class Chapter:
         self.docker(self.bench.desk, "builder", "--cache-to=type=inline", "--push", f"--tag={image}")
         self.docker(self.bench.desk, "runner", f"--cache-from={image}", "--cache-to=type=inline", "--push", f"--tag={self.image}:main")
 
-    def in_ci(self) -> Run:
-        caches = [f"--cache-from={image}" for image in (self.dependency_image(), f"{self.image}:main")]
+    def in_ci(self, *more: str) -> Run:
+        """As its script does: the branch's image is the cache."""
+        caches = [f"--cache-from={image}" for image in (f"{self.image}:main", *more)]
         return self.docker(self.bench.fresh, "runner", *caches, "--cache-to=type=inline", f"--tag={self.image}:{self.repo.head}")
+
+    def in_ci_by_checksum(self) -> Run:
+        """With its older scheme too. This order matters: BuildKit misses the dependencies when their image comes first."""
+        return self.in_ci(self.dependency_image())
 
 
 @dataclass
@@ -276,7 +289,7 @@ class Ours:
 
     def cold(self) -> Run:
         self.rename()
-        return self.invoke(self.bench.desk, "build", "--no-cache")[1]
+        return self.build()
 
     def build(self) -> Run:
         return self.invoke(self.bench.desk, "build")[1]
@@ -469,6 +482,12 @@ class Suite:
         floor = [self.floor() for _ in range(runs)]
         peer, ours = self.turns(edit, "in_ci", runs, fresh=True)
         self.table.compare("fresh-line", "fresh machine, one line", peer, ours, 0.8, {"dependencies": 0, "fetched": 0})
+        by_checksum = []
+        for _ in range(runs):
+            clear(self.bench.fresh)
+            edit(self.chapter.repo, next(self.bench.serial))
+            by_checksum.append(self.chapter.in_ci_by_checksum())
+        self.table.compare("fresh-line, by checksum", "  to the chapter's older scheme", by_checksum, ours, 0.8, {})
         pull, compiled, packed = (median(part) for part in zip(*floor))
         self.table.keep("floor", dict(zip(("pull", "compile", "tar"), zip(*floor))))
         self.table.row("  to the floor", pull + compiled + packed, median(ours), 1.15)
