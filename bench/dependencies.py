@@ -553,8 +553,9 @@ def clear(engine: Engine) -> None:
     """Leave nothing on the fresh machine."""
     if left := engine.docker("ps", "--all", "--quiet").split():
         engine.docker("rm", "--force", *left)
-    engine.docker("system", "prune", "--all", "--force", "--volumes")
+    # The images last: with them containerd frees what nothing holds any more, at once.
     engine.docker("buildx", "prune", "--all", "--force")
+    engine.docker("system", "prune", "--all", "--force", "--volumes")
 
 
 def forget(bench: Bench) -> None:
