@@ -195,7 +195,7 @@ class Bench:
         seconds = time.perf_counter() - began
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}"
         log = done.stdout + done.stderr
-        modules = re.findall(r"^(?:#\d+ [\d.]+ )?compiled (\w+)\s*$", log, re.MULTILINE)
+        modules = re.findall(r"^(?:#\d+ [\d.]+ )?compiled ((?:dep\d+|big)_m\d+)\s*$", log, re.MULTILINE)
         fetched = re.findall(r"Request upload-pack for '/(\w+)'", self.dependencies.log.read_text()[known:])
         return done.stdout.strip(), Run(seconds, steps(log), modules, sorted(set(fetched)), parts(log))
 
