@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-# `clean --caches` makes BuildKit forget unused steps of other projects; test_build counts steps.
-TOGETHER = {"test_clean.py": "test_build.py"}
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.path.name
         if name != "test_shapes.py":
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{TOGETHER.get(name, name)}"))
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{name}"))

@@ -2,7 +2,8 @@
 
 What is the project's: containers and images with its label, and cache mounts with an id that its Dockerfile gives them. The
 label alone is not enough, as whatever is built FROM one of our images inherits it: the repository counts too. docker itself
-refuses to remove what runs, since nothing here is forced.
+refuses to remove what runs, since nothing here is forced. Nothing is pruned either: a prune, of one id too, makes BuildKit
+forget the unused steps of other projects (measured), so cache mounts are emptied by a build that mounts them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ class Image:
 class Cache:
     """A cache mount of BuildKit: size is in bytes, mount its id in the Dockerfile; a running build holds what is not free."""
 
-    identity: str
     mount: str
     size: int
     free: bool
@@ -86,8 +86,30 @@ def read_caches(listing: str) -> list[Cache]:
     for block in re.split(r"\n\s*\n", listing):
         fields = dict(re.findall(r"^([A-Z][a-z ]*|ID):\s+(.*)$", block, re.MULTILINE))
         if mount := re.search(r' with id "/(.*)"$', fields.get("Description", "")):
-            found.append(Cache(fields["ID"], mount[1], size_of(fields["Size"]), fields["Reclaimable"] == "true"))
+            found.append(Cache(mount[1], size_of(fields["Size"]), fields["Reclaimable"] == "true"))
     return found
+
+
+def full_mounts(mounts: Group[str]) -> dict[str, int]:
+    """The cache mounts of these ids that have something in them and that no build holds: id -> bytes."""
+    listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount") if mounts else ""
+    caches = [cache for cache in read_caches(listing) if cache.mount in mounts]
+    held = {cache.mount for cache in caches if not cache.free}
+    # The containerd store counts the mount's own folder, 4 kB.
+    return {cache.mount: cache.size for cache in caches if cache.size not in (0, 4096) and cache.mount not in held}
+
+
+def run_base(project: core.Project, dockerfile: str) -> str:
+    """The base image that the project's own builds stand on: surely to be had, and with a shell and `find`."""
+    default = re.search(r"(?m)^ARG\s+RUN_BASE=[\"']?([^\s\"']+)", dockerfile)
+    given = project.settings.build_args.get("RUN_BASE") or project.settings.run_base
+    return given or (default[1] if default else "debian:stable-slim")
+
+
+def emptying(base: str, mounts: Group[str]) -> str:
+    """A Dockerfile that empties cache mounts. One by one, and locked: it waits for a build that holds one, and holds none meanwhile."""
+    steps = [f"RUN --mount=type=cache,id={m},sharing=locked,target=/c find /c -mindepth 1 -delete\n" for m in sorted(mounts)]
+    return f"FROM {base}\nUSER 0\n{''.join(steps)}"
 
 
 def read_images(ids: Sequence[str]) -> list[Image]:
@@ -123,12 +145,12 @@ def layers(images: Sequence[Image]) -> set[tuple[str, str, int]]:
     return {(row[0], row[2], int(row[1])) for row in rows if len(row) == 3 and row[1].isdigit()}
 
 
-def removed(flags: core.Common, words: Sequence[str]) -> bool:
+def removed(flags: core.Common, words: Sequence[str], what: str = "") -> bool:
     """Run a docker command that removes something; False, and a word about it, where docker refuses: it has just come into use."""
     try:
         core.act(flags, *words)
     except Exit as error:
-        core.say(f"left {words[-1]}: {error.message}", flags.quiet)
+        core.say(f"left {what or words[-1]}: {error.message}", flags.quiet)
         return False
     return True
 
@@ -136,8 +158,22 @@ def removed(flags: core.Common, words: Sequence[str]) -> bool:
 @dataclass(frozen=True)
 class CleanFlags(core.Common):
     keep: int = core.flag(3, "how many of the newest images stay, besides this commit's, this branch's and those in use")
-    # Measured: any prune, of one id too, makes BuildKit forget the unused steps of other projects, which are then built anew.
-    caches: bool = core.flag(False, "empty its cache mounts too; other projects may have to build steps anew")
+    caches: bool = core.flag(True, "empty its cache mounts too; --no-caches leaves them")
+
+
+def emptied_mounts(project: core.Project, flags: CleanFlags) -> dict[str, int]:
+    """Empty the project's cache mounts; which, and the bytes that each had in it."""
+    file = project.root / project.settings.dockerfile
+    dockerfile = file.read_text() if file.is_file() else ""
+    full = full_mounts(cache_mounts(dockerfile, project.image.replace("/", "-"))) if flags.caches else {}
+    folder = project.context_folder / "clean"
+    platform = [f"--platform={project.settings.platform}"] if project.settings.platform else []
+    if full:
+        core.write_context(folder, {"Dockerfile": emptying(run_base(project, dockerfile), full).encode()})
+        build = ["buildx", "build", "--no-cache", "--network=none", "--output=type=cacheonly", *platform, str(folder)]
+        rest = full_mounts(full) if removed(flags, build, "its caches") and not flags.dry_run else full
+        return {mount: size - rest.get(mount, 0) for mount, size in full.items() if size > rest.get(mount, 0)}
+    return {}
 
 
 @core.command(CleanFlags)
@@ -154,18 +190,14 @@ def clean(c: Context, flags: CleanFlags) -> None:
     labelled = read_images(sorted(set(core.docker("image", "ls", "--quiet", "--no-trunc", label).split())))
     others = read_images(sorted(set(of_other_targets(project))))
     old = [i for images in (labelled, others) for i in old_images(images, project.image, current, flags.keep) if not in_use(i, going)]
-    dockerfile = project.root / project.settings.dockerfile
-    mounts = cache_mounts(dockerfile.read_text() if dockerfile.is_file() else "", project.image.replace("/", "-"))
-    listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount") if flags.caches else ""
-    caches = [cache for cache in read_caches(listing) if cache.mount in mounts and cache.free]
     # What the images had for themselves, where one stays to compare with: else it may all be another project's too.
     stay = [i for i in (*labelled, *others) if i not in old]
     own = layers(old) - layers(stay) if old and stay and not flags.dry_run else set()
 
     containers = [identity for identity in going if removed(flags, ["rm", identity])]
     images = [i for i in old if removed(flags, ["image", "rm", *(i.references or [i.identity])])]
-    emptied = [i for i in caches if removed(flags, ["buildx", "prune", "--force", f"--filter=id={i.identity}"])]
-    freed = sum(i.size for i in emptied) + sum(size for _, _, size in own if images == old)
+    emptied = emptied_mounts(project, flags)
+    freed = sum(emptied.values()) + sum(size for _, _, size in own if images == old)
 
     quiet = flags.quiet or flags.dry_run
     counts = {"container": len(containers), "image": len(images), "cache": len(emptied)}
@@ -174,4 +206,4 @@ def clean(c: Context, flags: CleanFlags) -> None:
         core.say(f"{project.image}: nothing to remove", quiet)
         return
     core.say(f"{project.image}: removed {', '.join(texts)}{f'; freed at least {shown(freed)}' if freed else ''}", quiet)
-    core.say("next: docker buildx prune removes old build steps too, of all projects", quiet or not images)
+    core.say("next: docker buildx prune removes old build steps, of all projects", quiet or not images)
