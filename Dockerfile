@@ -353,8 +353,8 @@ tar -xzf "$1" -C "/out$home"
 mv "$1" /tarball
 cd "/out$home"
 ls -d erts-* >/dev/null 2>&1 ||
-  fail "the release has no Erlang runtime in it ($PROFILE profile without include_erts)" \
-    "rebar.config, inside {profiles, [{$PROFILE, [{relx, [ ... ]}]}]}: add {include_erts, true}"
+  fail "the release has no Erlang runtime in it (profile $PROFILE)" \
+    "rebar.config, last inside {profiles, [{$PROFILE, [{relx, [ ... ]}]}]}: add {mode, prod}"
 version=$(cut -d ' ' -f 2 releases/start_erl.data)
 [ "$version" != 0.0.0 ] ||
   fail "the release's version is 0.0.0, which is what relx writes when it can't read the history" \

@@ -359,6 +359,7 @@ class Rebar:
     default: str
     profiles: tuple[str, ...]
     scripted: bool
+    runtime: bool = False  # does the release have the Erlang runtime without any profile?
 
 
 def entries(terms: Any, key: str) -> list[Any]:
@@ -383,7 +384,21 @@ def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
         found.setdefault(str(t[1][0]), Release(str(t[1][0]), t[1][1], t.line))
     default = next((t[1] for t in relx if t[0] == "default_release" and t[1]), "")
     name = default[0] if isinstance(default, Tuple) else default
-    return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted)
+    return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted, has_runtime(terms, "default"))
+
+
+def has_runtime(terms: Any, profile: str) -> bool:
+    """Does relx put the Erlang runtime into the release? Measured (rebar3 3.24): the last option counts; where the profile has
+    a relx too, all are sorted by name, so that any mode counts over the rest; and the profile prod begins with {mode, prod}."""
+    own = [p[1] for section in entries(terms, "profiles") for p in tuples(section) if p[0] == profile]
+    top, mine = ([t for part in parts for section in entries(part, "relx") for t in tuples(section)] for parts in ([terms], own))
+    found = profile == "prod"
+    for t in sorted([*top, *mine], key=lambda t: str(t[0])) if mine else top:
+        if t[0] in ("mode", "include_erts"):
+            found = t[1] == "prod" if t[0] == "mode" else t[1] != "false"
+        elif t[0] == "dev_mode" and t[1] == "true":
+            found = False
+    return found
 
 
 # Parts of rebar.config that say nothing about dependencies: with --deps_only rebar3 runs no hook of the project's own, and
@@ -460,16 +475,16 @@ def locked_names(lock: str) -> frozenset[str]:
     return frozenset(map(name_of, pinned)) if isinstance(pinned, list) else frozenset()
 
 
-PROD_RELX = "{relx, [{dev_mode, false}, {include_erts, true}, {include_src, false}, {debug_info, strip}]}"
+# No option of the top level undoes it.
+PROD_RELX = "{relx, [{mode, prod}]}"
 
 
 def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
     """The release to build; an error where rebar.config leaves a choice, or has none."""
     if rebar.releases and not rebar.scripted and profile not in (*rebar.profiles, "default"):
-        raise failure(
-            f"rebar.config has no profile {profile}",
-            did_you_mean(profile, rebar.profiles) + f"add {{profiles, [{{{profile}, [{PROD_RELX}]}}]}}. or set `profile:` in invoke.yaml",
-        )
+        instead = "`profile: default` in invoke.yaml: its relx has the runtime already" if rebar.runtime else ""
+        hint = instead or f"add {{profiles, [{{{profile}, [{PROD_RELX}]}}]}}. or set `profile:` in invoke.yaml"
+        raise failure(f"rebar.config has no profile {profile}", did_you_mean(profile, rebar.profiles) + hint)
     names = [r.name for r in rebar.releases]
     wanted = wanted or rebar.default
     if wanted:
@@ -485,7 +500,7 @@ def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
     if len(names) > 1:
         raise failure(
             f"rebar.config:{rebar.releases[0].line} has {len(names)} releases, {', '.join(names[:-1])} and {names[-1]}",
-            f"choose one: --release {names[0]}, or `release: {names[0]}` under `{KEY}:` in invoke.yaml",
+            f"choose one: invoke build --release {names[0]}, or `release: {names[0]}` under `{KEY}:` in invoke.yaml",
         )
     return rebar.releases[0]
 

@@ -47,18 +47,11 @@ def relx_advice(text: str, profile: str) -> list[str]:
     try:
         terms = core.read_terms(text)
     except core.TermError as error:
-        return [f"rebar.config:{error.line} can't be read ({error}); does its relx have {{include_erts, true}}?"]
+        return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {core.PROD_RELX}?"]
     groups = [t for t in terms if isinstance(t, core.Tuple) and t[0] == "profiles"]
     chosen = [p for g in groups for p in g[1] if isinstance(p, core.Tuple) and p[0] == profile]
     sections = [t for part in [*(p[1] for p in chosen), terms] for t in part if isinstance(t, core.Tuple) and t[0] == "relx"]
-    options: dict[str, Any] = {"include_erts": None, "dev_mode": False, "extended_start_script": False, "mode": ""}
-    for t in reversed([t for section in sections for t in section[1] if isinstance(t, core.Tuple) and len(t) > 1]):
-        # A release may have options of its own, as its fourth element.
-        for one in [t, *(t[3] if t[0] == "release" and len(t) > 3 else [])]:
-            options[str(one[0])] = one[1]
-    # Measured with rebar3 3.24: dev_mode leaves the runtime out, and so do the modes dev and minimal.
-    without = options["dev_mode"] == "true" or options["mode"] in ("dev", "minimal")
-    erts = options["include_erts"] or ("false" if without else "true")
+    options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in core.tuples(section[1])}
     advice = []
     if "release" not in options:
         advice.append("rebar.config has no release; add, with names of yours:\n  {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}.")
@@ -66,14 +59,14 @@ def relx_advice(text: str, profile: str) -> list[str]:
         body = f"{{{profile}, [{core.PROD_RELX}]}}"
         where = f" at rebar.config:{groups[0].line}, inside its profiles" if groups else ""
         advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {body if groups else f'{{profiles, [{body}]}}.'}")
-    elif erts == "false":
+    elif sections and not core.has_runtime(terms, profile):
         mine = [t for p in chosen for t in p[1] if isinstance(t, core.Tuple) and t[0] == "relx"]
         line = (mine or chosen or sections)[0].line
-        lines = "{dev_mode, false}, {include_erts, true}"
-        where = f"rebar.config:{line} makes a release without the Erlang runtime; set in profile {profile}"
-        advice.append(f"{where}:\n  {lines if mine else f'{{relx, [{lines}]}}'}")
-    if options["extended_start_script"] != "true" and sections:
-        advice.append(f"rebar.config:{sections[-1].line} has no extended start script; add to its relx:\n  {{extended_start_script, true}}")
+        place = f"set in profile {profile}" if chosen else "add at the end of its relx"
+        paste = core.PROD_RELX if chosen and not mine else "{mode, prod}"
+        advice.append(f"rebar.config:{line} makes a release without the Erlang runtime; {place}:\n  {paste}")
+    if options.get("extended_start_script") == "false":
+        advice.append(f"rebar.config:{sections[-1].line} turns the extended start script off; write in its relx:\n  {{extended_start_script, true}}")
     return advice
 
 

@@ -269,26 +269,29 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
         (
             RELX + "{profiles, [\n {prod, [\n  {relx, [{include_erts, false}]}]}]}.",
             [
-                "rebar.config:4 makes a release without the Erlang runtime; set in profile prod:\n  {dev_mode, false}, {include_erts, true}",
+                "rebar.config:4 makes a release without the Erlang runtime; set in profile prod:\n  {mode, prod}",
             ],
         ),
         (
             RELX.replace("]}.", ", {dev_mode, true}]}.") + "{profiles, [{prod, [{erl_opts, []}]}]}.",
             [
                 "rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n"
-                "  {relx, [{dev_mode, false}, {include_erts, true}]}",
+                f"  {tasks.PROD_RELX}",
             ],
         ),
         (RELX.replace("]}.", ", {dev_mode, true}]}.") + ERTS, []),
         (RELX.replace("]}.", ", {include_erts, false}]}.") + ERTS, []),
         (RELX + "{profiles, [{prod, [{relx, [{mode, prod}]}]}]}.", []),
-        (RELX + "{profiles, [{prod, [{relx, [{mode, minimal}, {include_erts, true}]}]}]}.", []),
         (
-            ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}]}.',
-            ["rebar.config:2 has no extended start script; add to its relx:\n  {extended_start_script, true}"],
+            RELX.replace("]}.", ", {mode, dev}]}.") + ERTS,
+            ["rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n  {mode, prod}"],
         ),
-        (ERTS + '{relx, [{release, {tiny, "1"}, [tiny], [{extended_start_script, true}]}]}.', []),
-        ("{relx, [}.", ["rebar.config:1 can't be read (} where a term should begin); does its relx have {include_erts, true}?"]),
+        (
+            ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, false}]}.',
+            ["rebar.config:2 turns the extended start script off; write in its relx:\n  {extended_start_script, true}"],
+        ),
+        (ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}]}.', []),
+        ("{relx, [}.", [f"rebar.config:1 can't be read (}} where a term should begin); does its profile prod have {tasks.PROD_RELX}?"]),
     ],
 )
 def test_what_rebar_config_lacks(module: ModuleType, text: str, advice: list[str]) -> None:

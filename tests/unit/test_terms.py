@@ -310,13 +310,50 @@ def test_a_release_with_a_configuration_of_its_own() -> None:
     assert chosen('{relx, [{release, {sd, "1"}, [a], [{dev_mode, true}]}]}. {profiles, [{prod, []}]}.').name == "sd"
 
 
+# What rebar3 3.24 made of each: top level, the profile's relx (None: the profile has none), profile, is there a runtime?
+RUNTIME = [
+    ("", None, "prod", True),
+    ("", "{include_src, false}", "prod", True),
+    ("", "{dev_mode, true}", "prod", False),
+    ("", None, "container", False),
+    ("{dev_mode, false}", "{include_src, false}", "container", False),
+    ("{mode, dev}", "{dev_mode, false}, {include_erts, true}", "prod", False),
+    ("{mode, minimal}", "{dev_mode, false}, {include_erts, true}", "prod", False),
+    ("{mode, dev}", "{mode, prod}", "prod", True),
+    ("{mode, dev}", "{mode, prod}, {dev_mode, false}, {include_erts, true}", "prod", True),
+    ("{mode, dev}", "{include_erts, false}, {mode, prod}", "prod", True),
+    ("{mode, dev}", "{mode, prod}, {mode, minimal}", "prod", False),
+    ("{mode, dev}", "{mode, dev}, {mode, prod}", "prod", True),
+    ("{dev_mode, true}, {include_erts, false}", "{mode, prod}", "prod", True),
+    ("{dev_mode, true}", "{include_erts, true}", "prod", True),
+    ("{dev_mode, true}, {include_erts, true}", None, "prod", True),
+    ("{mode, prod}, {dev_mode, false}, {include_erts, false}", "{include_erts, true}", "prod", True),
+    ("{mode, prod}", "{include_erts, false}", "container", True),
+    ("{mode, prod}", None, "default", True),
+    ("{mode, minimal}", None, "default", False),
+    ("", None, "default", False),
+    ("{dev_mode, false}", None, "default", False),
+    ("{include_erts, true}", None, "default", True),
+    ("{mode, prod}, {include_erts, false}", None, "default", False),
+    ("{include_erts, false}, {mode, prod}", None, "default", True),
+]
+
+
+@pytest.mark.parametrize(("top", "own", "profile", "there"), RUNTIME)
+def test_is_there_a_runtime(top: str, own: str | None, profile: str, there: bool) -> None:
+    relx = f'{{relx, [{{release, {{a, "1"}}, [a]}}{top and f", {top}"}]}}.'
+    profiles = f"{{profiles, [{{{profile}, [{'' if own is None else f'{{relx, [{own}]}}'}]}}]}}."
+    assert tasks.has_runtime(tasks.read_terms(f"{relx} {profiles}"), profile) == there
+
+
 REFUSED: list[tuple[str, str, str, str]] = [
-    (TWO, "", "prod", "rebar.config:1 has 2 releases, one and two\nhint: choose one: --release one"),
+    (TWO, "", "prod", "rebar.config:1 has 2 releases, one and two\nhint: choose one: invoke build --release one,"),
     (TWO, "three", "prod", "rebar.config has no release three\nhint: it has one, two"),
     (TWO, "", "pord", "rebar.config has no profile pord\nhint: did you mean `prod`?"),
     ("{erl_opts, []}. {profiles, [{prod, []}]}.", "", "prod", "rebar.config has no release\nhint: add {relx,"),
     ("{relx, []}.", "", "prod", "rebar.config has no release\nhint: add {relx,"),
     ('{relx, [{release, {a, "1"}, []}]}.', "", "prod", "rebar.config has no profile prod\nhint: add {profiles,"),
+    ('{relx, [{release, {a, "1"}, []}, {mode, prod}]}.', "", "prod", "rebar.config has no profile prod\nhint: `profile: default` in"),
     ("", "", "prod", "rebar.config has no release\nhint"),
 ]
 
