@@ -327,6 +327,7 @@ RUN --mount=target=/context \
 # when the project or the version changes. /out becomes the image's root.
 FROM prod_compiled AS releaser
 ARG RELEASE=""
+ARG WRITABLE=""
 COPY --chmod=755 <<'SH' /usr/local/bin/pack
 #!/bin/sh
 set -eu
@@ -367,8 +368,17 @@ version=$(cut -d ' ' -f 2 releases/start_erl.data)
 [ -x "bin/$name" ] ||
   fail "the release has no start script, bin/$name" 'rebar.config, inside {relx, [ ... ]}: add {extended_start_script, true}'
 
+# Folders that the release writes into, for the user who runs it; relative ones are in its own.
+for folder in $WRITABLE; do
+  case $folder in /*) ;; *) folder=$home/$folder ;; esac
+  mkdir -p "/out$folder"
+  chown -R 1000:1000 "/out$folder"
+done
+
 # The entry point. A node without -setcookie and its remote consoles read their cookie from this file: a random one, or
-# what RELX_COOKIE says.
+# what RELX_COOKIE says. Where vm.args has -setcookie ${NAME}, it is the value of NAME, unless that is given.
+named=$(sed -n 's/^[^#]*-setcookie[[:space:]]\{1,\}["'\'']\{0,1\}${\([A-Za-z_][A-Za-z0-9_]*\)\(:-\)\{0,1\}}.*/\1/p' releases/"$version"/vm.args* 2>/dev/null | head -n 1)
+[ -z "$named" ] || named="export $named=\"\${$named:-\$(cat \"\$cookie\")}\""
 cat > /out/release <<ENTRY
 #!/bin/sh
 set -eu
@@ -380,6 +390,7 @@ if [ -n "\${RELX_COOKIE:-}" ] || [ ! -e "\$cookie" ]; then
   mv -f "\$cookie.\$\$" "\$cookie"
   umask 022
 fi
+$named
 exec $home/bin/$name "\$@"
 ENTRY
 chmod 755 /out/release
@@ -408,6 +419,7 @@ COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifi
 
 # The release, looked at where it will run: every ELF file of it must find its libraries.
 FROM runner_base AS checked
+ARG RELEASE=""
 COPY --chmod=755 <<'SH' /usr/local/bin/check
 #!/bin/sh
 set -eu
@@ -419,7 +431,7 @@ if [ "$built" != "$here" ]; then
   echo 'hint: `build_base` and `run_base` in invoke.yaml must be of one distribution release'
   exit 1
 fi
-cd /opt/*
+cd "/opt/${RELEASE:-release}"
 elf=$(printf '\177ELF')
 LC_ALL=C grep -rlae "^$elf" --exclude='*.beam' . > /tmp/files || true
 while IFS= read -r file; do

@@ -122,6 +122,7 @@ class Settings:
     ssh: str = setting("", "the SSH agent or key for private dependencies: default, or ID=PATH")
     secrets: list[str] = setting([], "secrets for private dependencies: id=hex.config,src=PATH")
     provenance: bool = setting(False, "attach BuildKit's provenance (makes the tag an index, which some platforms reject)")
+    writable: list[str] = setting([], "folders that the release writes into: log, /var/log/shop; relative ones are in its own")
     nofile: int = setting(16384, "open files allowed in `run`: without a limit the BEAM takes gigabytes at start")
 
 
@@ -889,6 +890,7 @@ def plan_build(
         "DEBIAN_MIRROR": settings.debian_mirror,
         "REBAR3": settings.rebar3,
         "PREBUILD": settings.prebuild,
+        "WRITABLE": " ".join(settings.writable),
         "BUILD_ENV": "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.build_env.items()),
     }
     build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
@@ -941,7 +943,7 @@ def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
 
 
 # Build arguments that no compiled file depends on.
-NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "STORE", "WORK")
+NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "STORE", "WORK", "WRITABLE")
 
 
 def checksum(parts: Iterable[bytes]) -> str:
@@ -1056,13 +1058,20 @@ def published(port: str) -> str:
     return f"127.0.0.1:{number}{suffix}" if re.fullmatch(r"\d+(-\d+)?:\d+(-\d+)?", number) else port
 
 
+def volumes(project: Project, flags: RunFlags, home: str) -> list[str]:
+    """A volume without a name, which begins with what the image has there, for each folder that the release writes into."""
+    given = {volume.split(":")[1].rstrip("/") for volume in flags.volume or () if ":" in volume}
+    folders = [os.path.normpath(f"{'' if folder.startswith('/') else home}/{folder}") for folder in project.settings.writable]
+    return [f"--volume={folder}" for folder in folders if folder not in given]
+
+
 def run_command(
     project: Project, flags: RunFlags, image: str, config: Mapping[str, Any], mode: Sequence[str], args: Sequence[str]
 ) -> list[str]:
     """`docker run` as the BEAM needs it. config: the image's own, mode: --detach or --interactive and so on."""
     command = ["run", "--init", "--tmpfs=/tmp", f"--label={PROJECT_LABEL}={project.image}"]
     command += [f"--ulimit=nofile={project.settings.nofile}:{project.settings.nofile}"]
-    command += [] if flags.writable else ["--read-only"]
+    command += [] if flags.writable else ["--read-only", *volumes(project, flags, str(config.get("WorkingDir", "")))]
     command += ["--user=1000:1000"] if str(config.get("User", "")).split(":")[0] in ("", "0", "root") else []
     command += [] if any(e.startswith(("LANG=", "LC_ALL=")) for e in config.get("Env") or ()) else ["--env=LANG=C.UTF-8"]
     command += ["--env=TERM"] if "--tty" in mode else []
@@ -1635,7 +1644,7 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
     name = flags.name or f"{project.release.name}-{branch_tag(project.tree.branch) if project.tree.branch else project.tree.commit[:12]}"
     for gone in containers_of(project, everything=True):
         if gone["Names"] == name and gone["State"] in ("exited", "dead", "created"):
-            act(flags, "rm", gone["ID"])
+            act(flags, "rm", "--volumes", gone["ID"])
     for look in BEFORE_RUN:
         look(project, variables_given(flags, image_config), flags)
     detach, interactive = "--detach" in mode, "--tty" in mode
@@ -1651,7 +1660,7 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
         identity = act(flags, *words)
     except Exit:
         for half in (c for c in containers_of(project, everything=True) if c["Names"] == name and c["State"] == "created"):
-            docker("rm", half["ID"])
+            docker("rm", "--volumes", half["ID"])
         raise
     if identity:
         if ended := exit_code(identity.strip(), seconds=1.5):
@@ -1763,7 +1772,7 @@ def stop(c: Context, flags: StopFlags) -> None:
     """Stop the running container in order, and remove it"""
     chosen = container(c, flags, stopped=True)
     if chosen["State"] != "running":
-        act(flags, "rm", chosen["ID"])
+        act(flags, "rm", "--volumes", chosen["ID"])
         say(f"{chosen['Names']} had ended by itself; removed", flags.quiet or flags.dry_run)
         return
     kept = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen["ID"]).strip() == "false"
@@ -1775,7 +1784,7 @@ def stop(c: Context, flags: StopFlags) -> None:
     act(flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
     code = waiting.communicate()[0].strip() if waiting else ""
     if kept:
-        act(flags, "rm", chosen["ID"])
+        act(flags, "rm", "--volumes", chosen["ID"])
     say(f"stopped {chosen['Names']}, exit code {code}", flags.quiet or flags.dry_run)
 
 

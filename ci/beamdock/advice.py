@@ -72,7 +72,9 @@ def missing(templates: Mapping[str, str], given: AbstractSet[str]) -> list[tuple
 
     given: for a build the names that the Dockerfile declares; for a run the names whose values are not empty.
     """
-    known = given | ALWAYS_SET
+    # What vm.args has for a cookie, the image's entry point sets.
+    cookies = {name for text in templates.values() for name in re.findall(r"-setcookie\s+[\"']?\$\{([A-Za-z_]\w*)(?::-)?\}", text)}
+    known = given | ALWAYS_SET | cookies
     return [(file, line, name) for file, text in templates.items() for name, line in variables(file, text) if name not in known]
 
 

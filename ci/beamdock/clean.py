@@ -194,7 +194,7 @@ def clean(c: Context, flags: CleanFlags) -> None:
     stay = [i for i in (*labelled, *others) if i not in old]
     own = layers(old) - layers(stay) if old and stay and not flags.dry_run else set()
 
-    containers = [identity for identity in going if removed(flags, ["rm", identity])]
+    containers = [identity for identity in going if removed(flags, ["rm", "--volumes", identity])]
     images = [i for i in old if removed(flags, ["image", "rm", *(i.references or [i.identity])])]
     emptied = emptied_mounts(project, flags)
     freed = sum(emptied.values()) + sum(size for _, _, size in own if images == old)

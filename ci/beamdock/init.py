@@ -66,7 +66,9 @@ def relx_advice(text: str, profile: str) -> list[str]:
         paste = core.PROD_RELX if chosen and not mine else "{mode, prod}"
         advice.append(f"rebar.config:{line} makes a release without the Erlang runtime; {place}:\n  {paste}")
     if options.get("extended_start_script") == "false":
-        advice.append(f"rebar.config:{sections[-1].line} turns the extended start script off; write in its relx:\n  {{extended_start_script, true}}")
+        advice.append(
+            f"rebar.config:{sections[-1].line} turns the extended start script off; write in its relx:\n  {{extended_start_script, true}}"
+        )
     return advice
 
 

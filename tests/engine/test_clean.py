@@ -96,7 +96,7 @@ def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
 
     dry = mine.invoke("clean", "--keep=2", "--dry-run")
     assert (sorted(mine.containers()), mine.images, mounts(mine)) == everything
-    assert dry.out.splitlines()[:3] == [f"docker rm {stopped}", *(f"docker image rm {image}:{old}" for old in (c, b))]
+    assert dry.out.splitlines()[:3] == [f"docker rm --volumes {stopped}", *(f"docker image rm {image}:{old}" for old in (c, b))]
     assert dry.out.splitlines()[3].startswith("docker buildx build ") and "prune" not in dry.out
     assert dry.err == ""
 

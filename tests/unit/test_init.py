@@ -275,8 +275,7 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
         (
             RELX.replace("]}.", ", {dev_mode, true}]}.") + "{profiles, [{prod, [{erl_opts, []}]}]}.",
             [
-                "rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n"
-                f"  {tasks.PROD_RELX}",
+                f"rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n  {tasks.PROD_RELX}",
             ],
         ),
         (RELX.replace("]}.", ", {dev_mode, true}]}.") + ERTS, []),

@@ -1,0 +1,71 @@
+"""What a release asks of its container: folders to write into, and a cookie by a name of its own."""
+
+from __future__ import annotations
+
+import pytest
+from kit.engines import poll
+from kit.repos import Desk
+from kit.terminal import ask, leave, typing
+
+WRITES = """\
+-module(tiny).
+-export([start/2, stop/1]).
+start(_, _) ->
+    [ok = file:write_file(Name, "written") || Name <- ["log/x", "db/deep/x", "/var/log/tiny/x"]],
+    {ok, self()}.
+stop(_) -> ok.
+"""
+
+
+def test_folders_that_the_release_writes_into(tiny_on_each: Desk) -> None:
+    """With the read-only root, with --writable, and as the printed command; and the volumes go with the container."""
+    desk = tiny_on_each
+    desk.repo.settings("  writable: [log, db/deep, /var/log/tiny]\n")
+    desk.repo.edit("src/tiny.app.src", "{vsn,", "{mod, {tiny, []}}, {vsn,")
+    desk.repo.write("src/tiny.erl", WRITES)
+    desk.repo.commit()
+    desk.invoke("build")
+    before = desk.docker("volume", "ls", "--quiet")
+    container = desk.start()
+    assert desk.docker("exec", container, "cat", "log/x", "db/deep/x", "/var/log/tiny/x") == "written" * 3
+    assert "Read-only" in desk.sh("docker exec " + container + " touch /opt/tiny/bin/x 2>&1 || true").out
+    assert desk.invoke("diff").out == ""
+    desk.invoke("stop")
+    container = desk.start("--writable")
+    assert "A /opt/tiny/log/x" in desk.invoke("diff").out.splitlines()
+    desk.invoke("stop")
+    # A folder of the host in the place of one of them.
+    (desk.repo.path / "_build" / "log").mkdir()
+    (desk.repo.path / "_build" / "log").chmod(0o777)
+    desk.start(f"--volume={desk.repo.path}/_build/log:/opt/tiny/log/")
+    assert (desk.repo.path / "_build" / "log" / "x").read_text() == "written"
+    desk.invoke("stop")
+    assert desk.docker("volume", "ls", "--quiet") == before
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("-setcookie ${RELX_COOKIE}", ()),
+        ("-setcookie ${RELX_COOKIE}", ("--env=RELX_COOKIE=hunter2",)),
+        ("-setcookie ${COOKIE:-}", ()),
+        ("-setcookie ${COOKIE}", ("--env=COOKIE=hunter2",)),
+        ("-setcookie hunter2", ()),
+        ("-setcookie ${COOKIE:-hunter2}", ()),
+    ],
+)
+def test_a_cookie_of_the_environment(tiny: Desk, line: str, given: tuple[str, ...]) -> None:
+    """Given or not, the node has one, and a console finds it."""
+    tiny.repo.write("config/vm.args.src", f"-sname tiny\n{line}\n+Bd\n")
+    tiny.repo.commit()
+    said = tiny.invoke("build").err
+    assert "nothing sets" not in said
+    container = tiny.start(*given)
+    cookie = tiny.node(container, "eval", "erlang:get_cookie().")
+    assert (cookie == "hunter2") == (bool(given) or "hunter2" in line)
+    assert cookie == "hunter2" or len(cookie.strip("'")) == 48
+    with typing(tiny, "attach") as terminal:
+        terminal.expect(r"\d+> ?")
+        ask(terminal, "6 * 7.", "42")
+        assert leave(terminal) == 0
+    poll(lambda: tiny.node(container, "ping") == "pong")
