@@ -1266,11 +1266,60 @@ PACKAGES = {
     }.items()
     for name in names.split()
 }
+# A compiler's error: file, line, the line itself, the message; in rebar3's rich form (3.19 and later), and plain.
+RICH = re.compile(r"┌─ (\S+):\n[^\n]*\n\s*(\d+) │([^\n]*)\n[^\n]*╰── (?!Warning)([^\n]*)")
+PLAIN = re.compile(
+    r"^(\S+\.[exyh]rl):(\d+):(?:\d+:)?() (?!Warning)(.*)|^(\S+\.(?:c|cc|cpp|h|hpp)):(\d+):(?:\d+:)?() (?:fatal )?error: (.*)", re.MULTILINE
+)
+# What rebar3 says of itself while all is well; and of a file that does not compile, where the compiler says more.
+PROGRESS = re.compile(
+    r"Analyz|Assembl|Build|Compil|Expand|Fetch|Linking|Loading|No entry|Release success|Running|Tarball|Upd|Verifying|Warning"
+)
+# What a failed step wrote, and what to do; {0} and so on are the pattern's groups.
+STEP_HINTS = [
+    (r"OTP release (\d+)\S* or later is required", "`build_base: erlang:{0}`, and `run_base` of the same Debian, in invoke.yaml"),
+    (
+        r"│[^\n]*\bmaybe\b[^\n]*\n[^\n]*syntax error before|syntax error before: '?maybe",
+        "`build_env: {{ERL_COMPILER_OPTIONS: '[{{feature,maybe_expr,disable}}]'}}` in invoke.yaml: `maybe` is a keyword since OTP 27",
+    ),
+    (
+        r"Failed to update package|Could not resolve host|Failed to connect to|nxdomain|econnrefused",
+        "is there a network in the build? `network: host` in invoke.yaml, or `proxies` in ~/.docker/config.json",
+    ),
+]
+ABSENT = re.compile(r"does not exist|enoent|[Nn]o such file|: not found$")
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
-def explain(log: str, command: str) -> Exit:
-    """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line."""
+def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
+    """The error for what a failed step wrote: the compiler's first one, or rebar3's last. Nothing else of it is repeated, as it
+    may be a secret."""
+    said = [m[1] for m in re.finditer(r"^===> (.*(?:\n[ \t]+\S.*)*)", wrote, re.MULTILINE) if not PROGRESS.match(m[1])]
+    compiled = RICH.search(wrote) or PLAIN.search(wrote)
+    if compiled:
+        file, line, _, text = (part for part in compiled.groups() if part is not None)
+        error = f"{file}:{line}: {text.strip()}"
+    elif said:
+        error = re.sub(r"//[^@/\s]*@", "//", re.sub(r"\s+", " ", said[-1]).strip())[:300]
+    else:
+        return None
+    hints = [hint.format(*found.groups()) for pattern, hint in STEP_HINTS if (found := re.search(pattern, wrote))]
+    path = re.search(r"/app/src/([^\s\"'(){}\[\],]+)", error)
+    if path and ABSENT.search(error):
+        hints.append(absent(path[1], root))
+    return failure(error.replace("/app/src/", ""), hints[0] if hints else "its output is above", 1)
+
+
+def absent(path: str, root: Optional[Path]) -> str:
+    """What to do about a file that a build does not find."""
+    if root and (root / path).exists():
+        return f".dockerignore keeps {path} out of the build: add !{path} at its end"
+    return f"{path} is not in the repo either: is its name right? What is to be made before rebar3 runs, `prebuild` makes"
+
+
+def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
+    """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line. root: the
+    build's context."""
     text = ANSI.sub("", log).replace("\r", "")
     failed = "".join(re.findall(r"^------\n(.*?)^------$", text, re.MULTILINE | re.DOTALL))  # what the failing step wrote
     own = re.findall(r"^[\d.]+ ((?:error|hint): .*?)\s*$", failed, re.MULTILINE)
@@ -1287,7 +1336,15 @@ def explain(log: str, command: str) -> Exit:
         return failure(f"the build needs {what}", f"`build_packages: [{package}]` under `{KEY}:` in invoke.yaml", 1)
     step = re.search(r'process "(?:/bin/sh -c )?(.*)" did not complete successfully: exit code: (\d+)', last)
     if step:
-        return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {step[1][:200]}", "its output is above", 1)
+        number = re.search(r"^#(\d+) ERROR: process", text, re.MULTILINE)  # in the plain form all that it wrote is there
+        wrote = (
+            re.findall(rf"^#{number[1]} [\d.]+ (.*)$", text, re.MULTILINE) if number else re.findall(r"^[\d.]+ (.*)$", failed, re.MULTILINE)
+        )
+        words = re.sub(r"\s+", " ", step[1].replace('\\"', '"').replace("\\n", " ")).strip()
+        unknown = failure(f"a step of the Dockerfile failed with exit code {step[2]}: {words[:200]}", "its output is above", 1)
+        return explain_step("\n".join(wrote), root) or unknown
+    if copied := re.search(r'"/([^"]+)": not found$', last):
+        return failure(f"the Dockerfile copies {copied[1]}, which the build does not find", absent(copied[1], root), 1)
     # On overlay2 the engine pushes, and its errors don't say that they are of a push.
     pushing = re.search(r"> (pushing \S+) with docker", failed)
     reason = f"{pushing[1]} {last}" if pushing else last
@@ -1409,7 +1466,7 @@ def build_image(plan: Build, flags: Common) -> bool:
         plan = dataclasses.replace(plan, imports=(), deps="")
         good, log = run_build(plan, more, flags.quiet)
     if not good:
-        error = explain(log, "docker buildx build")
+        error = explain(log, "docker buildx build", project.root)
         if flags.quiet and "output is above" in str(error.message):
             say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", log), re.MULTILINE | re.DOTALL)))
         raise error

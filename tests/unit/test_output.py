@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,7 @@ def test_the_words_of_another_step_are_not_it() -> None:
 def failing(*wrote: str, log: str = STEP_PLAIN) -> str:
     """The log of a step that wrote these lines before it failed."""
     lines = [f"0.{n} {line}" for n, line in enumerate(wrote, 210)]
+    log = log.replace("#5 0.207 s3cr3t-value", "\n".join(f"#5 {line}" for line in lines))
     return re.sub(r"(exit 7:(\r?)\n)0\.\d+ s3cr3t-value", lambda m: m[1] + f"{m[2]}\n".join(lines), log)
 
 
@@ -135,12 +137,107 @@ def test_a_dependency_of_elixir(tool: str) -> None:
 
 @pytest.mark.parametrize(
     "wrote",
-    ["x.c:1:10: fatal error: ours.h: No such file or directory", "/usr/bin/ld: cannot find -lours", "/bin/sh: 1: ours: not found",
+    ["/usr/bin/ld: cannot find -lours", "/bin/sh: 1: ours: not found",
      "escript: cmake: not found in path", "cmake: command: not found"],
 )  # fmt: skip
 def test_what_no_package_is_known_for(wrote: str) -> None:
     """Then the step itself is the error, and its output says the rest."""
     assert told(failing(wrote)) == told(STEP_PLAIN)
+
+
+# What rebar3 3.24 and compilers wrote, the error, and the hint.
+ABOVE = "its output is above"
+WROTE: list[tuple[str, str, str]] = [
+    (
+        """\
+===> Compiling demo
+===> Compiling src/demo.erl failed
+   ┌─ src/demo.erl:
+   │
+ 2 │  -export([f/0, g/0]).
+   │   ╰── Warning: something
+
+   ┌─ src/demo.erl:
+   │
+ 3 │  f() -> 1
+   │         ╰── syntax error before: g
+
+
+   ┌─ src/demo.erl:
+   │
+ 2 │  -export([f/0]).
+   │   ╰── function f/0 undefined
+""",
+        "src/demo.erl:3: syntax error before: g",
+        ABOVE,
+    ),
+    (
+        "===> Compiling src/demo.erl failed\n   ┌─ src/demo.erl:\n   │\n 3 │  f() -> maybe.\n   │              ╰── syntax error before: '.'\n",
+        "src/demo.erl:3: syntax error before: '.'",
+        "`build_env: {ERL_COMPILER_OPTIONS: '[{feature,maybe_expr,disable}]'}` in invoke.yaml: `maybe` is a keyword since OTP 27",
+    ),
+    ("src/demo.erl:1:2: Warning: x\n/app/src/src/demo.erl:3:8: syntax error before: x", "src/demo.erl:3: syntax error before: x", ABOVE),
+    (
+        "c_src/x.c:1:1: warning: y\nc_src/x.c:7:10: fatal error: ours.h: No such file or directory",
+        "c_src/x.c:7: ours.h: No such file or directory",
+        ABOVE,
+    ),
+    (
+        "===> Assembling release demo-1...\n===> The vm.args file specified for this release (/app/src/config/vm.args) does not exist!",
+        "The vm.args file specified for this release (config/vm.args) does not exist!",
+        "config/vm.args is not in the repo either: is its name right? What is to be made before rebar3 runs, `prebuild` makes",
+    ),
+    (
+        "===> The vm.args file specified for this release (/app/src/kept/out) does not exist!",
+        "The vm.args file specified for this release (kept/out) does not exist!",
+        ".dockerignore keeps kept/out out of the build: add !kept/out at its end",
+    ),
+    (
+        '===> Unable to copy from /app/src/kept/out to /app/_build/prod/rel/demo/x because of {copy_failed,\n    "/app/src/kept/out",\n     enoent}',
+        'Unable to copy from kept/out to /app/_build/prod/rel/demo/x because of {copy_failed, "kept/out", enoent}',
+        ".dockerignore keeps kept/out out of the build: add !kept/out at its end",
+    ),
+    (
+        "===> OTP release 28 or later is required. Version in use: 27.3.4.1",
+        "OTP release 28 or later is required. Version in use: 27.3.4.1",
+        "`build_base: erlang:28`, and `run_base` of the same Debian, in invoke.yaml",
+    ),
+    (
+        "===> Verifying dependencies...\n===> Failed to update package cowboy from repo hexpm\n===> Package not found in any repo: cowboy",
+        "Package not found in any repo: cowboy",
+        "is there a network in the build? `network: host` in invoke.yaml, or `proxies` in ~/.docker/config.json",
+    ),
+    (
+        '===> Failed to fetch and copy dep: {git,"https://u:s3cr3t-value@x.example/a.git",\n                 {tag,"1"}}',
+        'Failed to fetch and copy dep: {git,"https://x.example/a.git", {tag,"1"}}',
+        ABOVE,
+    ),
+    ("===> Application needed for release not found: cowboy", "Application needed for release not found: cowboy", ABOVE),
+]
+
+
+@pytest.mark.parametrize("log", [STEP_PLAIN, STEP_DRAWN], ids=["plain", "drawn"])
+@pytest.mark.parametrize(("wrote", "error", "hint"), WROTE, ids=[case[1][:40] for case in WROTE])
+def test_what_a_step_wrote(log: str, wrote: str, error: str, hint: str, tmp_path: Path) -> None:
+    """The compiler's first error, or rebar3's last; and what to do where that is known."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "out").touch()
+    told = tasks.explain(failing(*wrote.splitlines(), log=log), BUILD, tmp_path)
+    assert str(told.message) == f"error: {error}\nhint: {hint}"
+
+
+def test_what_the_dockerfile_copies(tmp_path: Path) -> None:
+    """A real line; the file is there, or not."""
+    last = 'failed to compute cache key: failed to calculate checksum of ref 6pub::ill3: "/docs/x": not found'
+    log = f"ERROR: failed to build: failed to solve: {last}\n"
+    assert told(log).startswith(
+        "error: the Dockerfile copies docs/x, which the build does not find\nhint: docs/x is not in the repo either"
+    )
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "x").touch()
+    assert str(tasks.explain(log, BUILD, tmp_path).message).endswith(
+        "hint: .dockerignore keeps docs/x out of the build: add !docs/x at its end"
+    )
 
 
 def test_what_another_step_missed_is_not_it() -> None:
@@ -187,11 +284,11 @@ LAST: list[tuple[str, str]] = [
     ("secret q: not found", f"error: {BUILD}: secret q: not found"),
     (
         'process "/bin/sh -c set -e\\necho one\\nexit 5\\n" did not complete successfully: exit code: 5',
-        "error: a step of the Dockerfile failed with exit code 5: set -e\\necho one\\nexit 5\\n\nhint: its output is above",
+        "error: a step of the Dockerfile failed with exit code 5: set -e echo one exit 5\nhint: its output is above",
     ),
     (
         'process "/bin/sh -c curl -H \\"Authorization: $TOKEN\\" https://denied.example; exit 9" did not complete successfully: exit code: 9',
-        'error: a step of the Dockerfile failed with exit code 9: curl -H \\"Authorization: $TOKEN\\" https://denied.example; exit 9\nhint: its output is above',
+        'error: a step of the Dockerfile failed with exit code 9: curl -H "Authorization: $TOKEN" https://denied.example; exit 9\nhint: its output is above',
     ),
 ]  # fmt: skip
 
