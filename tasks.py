@@ -1631,6 +1631,12 @@ def project_of(c: Context, flags: Common) -> Project:
     return Project(root, settings, sources, release, scripted, look_at(root), text)
 
 
+def invoke(project: Project, *tasks: str) -> str:
+    """The commands to type next, for the release that these flags chose."""
+    chosen = f" --release {project.release.name}" if project.sources.get("release") == "--release" else ""
+    return ", ".join(f"invoke {name}{chosen}" for name in tasks)
+
+
 def announce(project: Project, what: str, flags: Common) -> None:
     say(f"{project.release.name} {project.tree.commit[:8]} ({project.tree.branch or 'no branch'}): {what}", flags.quiet or flags.dry_run)
 
@@ -1658,7 +1664,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     announce(project, f"building {plan.tags[-1]}, {what}", flags)
     if build_image(plan_caches(plan, branch, flags.cache_to, flags.cache_from or ()), flags) and flags.load:
         runs = flags.target == "runner"
-        say(f"next: {'invoke run, invoke console, invoke push --branch' if runs else f'invoke shell --image {plan.tags[0]}'}", flags.quiet)
+        say(f"next: {invoke(project, *(('run', 'console', 'push --branch') if runs else (f'shell --image {plan.tags[0]}',)))}", flags.quiet)
         print(plan.tags[0])
 
 
@@ -1674,7 +1680,7 @@ def find_image(project: Project, tag: str) -> tuple[str, dict[str, Any]]:
     try:
         config: dict[str, Any] = json.loads(docker("image", "inspect", "--format={{json .Config}}", reference))
     except Exit:
-        raise failure(f"there is no image {reference}", "invoke build", code=1) from None
+        raise failure(f"there is no image {reference}", invoke(project, "build"), code=1) from None
     return reference, config
 
 
@@ -1723,7 +1729,7 @@ def start(c: Context, flags: RunFlags, mode: Sequence[str], args: Sequence[str])
         if ended := exit_code(identity.strip(), seconds=1.5):
             raise failure(f"{name} ended at once, with exit code {ended}", f"invoke logs --name {name} shows what it wrote", 1)
         ports = docker("port", identity.strip()).strip().replace("\n", ", ")
-        say(f"started {about}{ports and f': {ports}'}\nnext: invoke logs -f, invoke attach, invoke stop", flags.quiet)
+        say(f"started {about}{ports and f': {ports}'}\nnext: {invoke(project, 'logs -f', 'attach', 'stop')}", flags.quiet)
         print(identity.strip())
 
 

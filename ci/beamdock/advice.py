@@ -38,11 +38,13 @@ class Warning:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a release that relx puts into releases/VERSION: path -> text. Templates are filled when it starts."""
+    """The files of a release that relx puts into releases/VERSION: path -> text. Templates are filled when it starts; what is
+    absent is named in rebar.config all the same."""
 
     vm_args: Mapping[str, str]
     sys_config: Mapping[str, str]
     templates: Mapping[str, str]
+    absent: tuple[str, ...] = ()
 
 
 def without_comments(name: str, text: str) -> str:
@@ -119,7 +121,7 @@ def literals(files: Files, release: str) -> list[Warning]:
             where = f"{file}:{line_of(plain, match.start(1))}"
             hint = "remove the line: each container makes its own; `--env RELX_COOKIE=...` gives several the same"
             found.append(Warning(f"{where} has the cookie written out, which goes into every image", hint))
-    if not files.vm_args:
+    if not files.vm_args and not any("vm" in Path(name).name for name in files.absent):
         hint = f"config/vm.args.src with the line `-sname {release}` stands in for it"
         found.append(Warning(f"there is no vm.args, and rebar3 makes one with a cookie that is easily guessed: {release}", hint))
     for file, text in files.sys_config.items():
@@ -136,20 +138,55 @@ def literals(files: Files, release: str) -> list[Warning]:
 def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) -> Files:
     """What relx takes, by the settings in rebar.config, the profile's first; without them config/vm.args and config/sys.config,
     each with .src or without (measured: rebar3 3.24 looks in no other folder). replaces: RELX_REPLACE_OS_VARS is set."""
-    profiles = [p for section in core.entries(terms, "profiles") for p in section if isinstance(p, core.Tuple)]
-    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in core.entries(part, "relx") for t in s]
-    relx = [o for t in relx for o in [t, *(t[3] if isinstance(t, core.Tuple) and t[0] == "release" and len(t) > 3 else [])]]
+    relx = relx_options(terms, profile)
     taken: dict[str, dict[str, str]] = {"vm_args": {}, "sys_config": {}}
     templates = {}
+    absent: list[str] = []
     for kind, found in taken.items():
         named = [(str(name), key.endswith("_src")) for key in (f"{kind}_src", kind) for name in core.entries(relx, key)[:1]]
         usual = f"config/{kind.replace('_', '.')}"
+        absent += [name for name, _ in named if not (root / name).is_file()]
         for name, filled in named or [(f"{usual}.src", True), (usual, False)]:
             if not found and (root / name).is_file():
                 found[name] = (root / name).read_text(encoding="utf-8", errors="replace")
                 if filled or replaces:
                     templates[name] = found[name]
-    return Files(taken["vm_args"], taken["sys_config"], templates)
+    return Files(taken["vm_args"], taken["sys_config"], templates, tuple(absent))
+
+
+def relx_options(terms: list[Any], profile: str) -> list[core.Tuple]:
+    """The options of relx, the profile's first, and those of single releases."""
+    profiles = [p for section in core.entries(terms, "profiles") for p in core.tuples(section)]
+    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in core.entries(part, "relx") for t in core.tuples(s)]
+    return [o for t in relx for o in [t, *(core.tuples(t[3]) if t[0] == "release" and len(t) > 3 else [])]]
+
+
+def absent_overlays(root: Path, relx: list[core.Tuple]) -> list[tuple[int, str]]:
+    """Line and source of what relx's overlay copies and is not there; what has variables in it, or is made by the build, may be."""
+    lines = [t for overlay in core.entries(relx, "overlay") for t in core.tuples(overlay) if t[0] in ("copy", "template")]
+    named = [(t.line, t[1].decode(errors="replace") if isinstance(t[1], bytes) else str(t[1])) for t in lines]
+    return [
+        (line, name)
+        for line, name in named
+        if not re.match(r"/|(\./)?_build\b|.*\{\{", name) and not any(root.glob(name.rstrip("/") or "."))
+    ]
+
+
+def unpinned(terms: list[Any], profile: str) -> list[str]:
+    """The plugins of which another build may get another version: rebar.lock pins none. An exact version of Hex, a tag or a commit
+    of git does."""
+    profiles = [p[1] for section in core.entries(terms, "profiles") for p in core.tuples(section) if p[0] == profile]
+    plugins = [
+        p for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in core.entries(part, key) for p in found
+    ]
+
+    def pinned(plugin: Any) -> bool:
+        given = plugin[1:] if isinstance(plugin, core.Tuple) else ()
+        if given and isinstance(given[0], str) and not isinstance(given[0], core.Atom):
+            return bool(re.fullmatch(r"(== *)?\d+\.\d+\.\d+\S*", given[0]))
+        return any(t[0] in ("tag", "ref") for source in given for t in core.tuples(list(source) if isinstance(source, core.Tuple) else []))
+
+    return list(dict.fromkeys(str(p[0] if isinstance(p, core.Tuple) else p) for p in plugins if not pinned(p)))
 
 
 def warnings(project: core.Project) -> list[Warning]:
@@ -163,6 +200,14 @@ def warnings(project: core.Project) -> list[Warning]:
     for file, line, name in missing(files.templates, given):
         hint = f"a default: `{name}=...` in {settings.dockerfile}'s ENV, or ${{{name}:-...}} there; or nothing, and each run must give it"
         found.append(Warning(f"{file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text", hint))
+    if not settings.prebuild:  # it may make them
+        for name in files.absent:
+            found.append(Warning(f"rebar.config names {name}, which does not exist", "rebar3 makes no release without it"))
+        for line, name in absent_overlays(root, relx_options(terms, settings.profile)):
+            found.append(Warning(f"rebar.config:{line} copies {name}, which does not exist", "rebar3 makes no release without it"))
+    if loose := [name for name in unpinned(terms, settings.profile) if not (root / "_checkouts" / name).exists()]:
+        hint = '{NAME, "1.2.3"}, or {NAME, {git, URL, {ref, "..."}}}; rebar.lock pins no plugin'
+        found.append(Warning(f"nothing pins the plugin{'s' if len(loose) > 1 else ''} {', '.join(loose)}", hint))
     if any(core.entries(terms, "deps")) and not (root / "rebar.lock").is_file():
         hint = "rebar3 lock, and commit rebar.lock"
         found.append(Warning("there is no rebar.lock: another build may get other versions of the dependencies", hint))

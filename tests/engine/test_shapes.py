@@ -41,8 +41,9 @@ def forgotten() -> Iterator[None]:
 def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_path: Path, rows: list[str]) -> None:
     desk = Desk(engine28, shape.make(tmp_path / "repo", IMAGE, engine28))
     began = time.monotonic()
-    desk.invoke("build", *shape.args)
+    said = desk.invoke("build", *shape.args).err
     seconds = time.monotonic() - began
+    assert " ".join(("next: invoke run", *shape.args)) in said
     container = desk.invoke("run", "--detach", "--tag", desk.repo.head, "--name", IMAGE, *shape.args).out
     try:
         if shape.asked:

@@ -159,6 +159,53 @@ def test_no_vm_args(module: ModuleType, plain: Repo) -> None:
     assert advice(module, plain.path) == ["there is no vm.args, and rebar3 makes one with a cookie that is easily guessed: tiny"]
 
 
+def test_a_file_that_rebar_config_names_and_that_is_not_there(module: ModuleType, plain: Repo) -> None:
+    """Then rebar3 makes no release, and no vm.args either."""
+    plain.edit("rebar.config", "{vm_args_src,", '{sys_config, "rel/sys.config"}, {vm_args_src,')
+    (plain.path / "config" / "vm.args.src").unlink()
+    missing = [f"rebar.config names {name}, which does not exist" for name in ("config/vm.args.src", "rel/sys.config")]
+    assert advice(module, plain.path) == missing
+    assert advice(module, plain.path, prebuild="make") == []
+    plain.write("rel/sys.config", "[].\n")
+    assert advice(module, plain.path) == missing[:1]
+
+
+def test_an_overlay(module: ModuleType, plain: Repo) -> None:
+    """What it copies is there, or has a variable in its name, or is made by rebar3."""
+    overlay = """{overlay, [
+  {mkdir, "etc"}, {copy, "rel/a", "a"}, {template, "rel/{{name}}.t", "b"}, {copy, "_build/default/x", "x"}, {copy, "rel/*.d", "d"},
+  {copy, "rel/gone", "gone"},
+  {template, <<"rel/t">>, "t"}, {copy, "rel/dir/", "dir"}, {copy, "./rel/a", "a2"}]}"""
+    plain.edit("rebar.config", "{vm_args_src,", f"{overlay}, {{vm_args_src,")
+    for name in ("rel/a", "rel/x.d", "rel/dir/x"):
+        plain.write(name, "x")
+    assert advice(module, plain.path) == [
+        "rebar.config:4 copies rel/gone, which does not exist",
+        "rebar.config:5 copies rel/t, which does not exist",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plugins", "loose"),
+    [
+        ("[]", ""),
+        ("[pc]", " pc"),
+        ('[{pc, "1.15.0"}, {a, {git, "u", {tag, "1"}}}, {b, {git, "u", {ref, "abc"}}}, {c, "== 1.2.3"}, {d, "1.2.3", {pkg, dd}}]', ""),
+        ('[{pc, "~> 1.15"}, {a, {git, "u", {branch, "main"}}}, {b, {git, "u"}}, {c, {pkg, cc}}, {d, "1.2"}]', "s pc, a, b, c, d"),
+        ('[{a, {git_subdir, "u", {branch, "main"}, "x"}}, {b, {git_subdir, "u", {tag, "1"}, "x"}}, here]', " a"),
+    ],
+)
+@pytest.mark.parametrize("key", ["plugins", "project_plugins"])
+def test_plugins_that_nothing_pins(module: ModuleType, plain: Repo, key: str, plugins: str, loose: str) -> None:
+    """In one line, of the top level and of the profile; not what is a checkout."""
+    plain.write("_checkouts/here/rebar.config", "")
+    said = [f"nothing pins the plugin{loose}"] if loose else []
+    plain.write("rebar.config", f"{{{key}, {plugins}}}.\n" + TINY_CONFIG)
+    assert advice(module, plain.path) == said
+    plain.write("rebar.config", TINY_CONFIG.replace("{prod, [", f"{{test, [{{plugins, [other]}}]}}, {{prod, [{{{key}, {plugins}}}, "))
+    assert advice(module, plain.path) == said
+
+
 @pytest.mark.parametrize(
     ("text", "key", "value"),
     [
