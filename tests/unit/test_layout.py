@@ -168,7 +168,7 @@ def test_the_release_of_every_task(shell: Shell) -> None:
         assert {"release", "dry_run", "quiet"} <= {argument.attr_name or argument.name for argument in made.get_arguments()}, made.name
     shell.repo.edit("rebar.config", "{relx, [{release, {tiny,", '{relx, [{release, {second, "2"}, []}, {release, {tiny,')
     assert shell.invoke("config", code=2).err.startswith(
-        "error: rebar.config:2 has 2 releases, second and tiny\nhint: choose one: --release "
+        "error: rebar.config:2 has 2 releases, second and tiny\nhint: choose one: invoke build --release "
     )
     assert rows(shell.invoke("config", "--release=second").out)["release"] == ("second", "--release")
     assert " --build-arg RELEASE=tiny " in shell.invoke("build", "--dry-run", "--release=tiny").out
