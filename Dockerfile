@@ -66,6 +66,7 @@ if [ -n "$packages" ]; then
   find /etc/apt -name '*.theirs' | while IFS= read -r file; do mv "$file" "${file%.theirs}"; done
 fi
 if [ "$1" = builder ]; then
+  command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
   # Some hooks and overlays have _build written out.
   ln -s "$REBAR_BASE_DIR" _build
   if [ -n "$trust" ]; then
