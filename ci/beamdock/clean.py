@@ -107,7 +107,7 @@ def run_base(project: core.Project, dockerfile: str) -> str:
 
 
 def emptying(base: str, mounts: Group[str]) -> str:
-    """A Dockerfile that empties cache mounts. One by one, and locked: it waits for a build that holds one, and holds none meanwhile."""
+    """A Dockerfile that empties cache mounts, one by one: it never holds one while it waits for another."""
     steps = [f"RUN --mount=type=cache,id={m},sharing=locked,target=/c find /c -mindepth 1 -delete\n" for m in sorted(mounts)]
     return f"FROM {base}\nUSER 0\n{''.join(steps)}"
 
