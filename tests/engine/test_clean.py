@@ -15,7 +15,7 @@ import pytest
 from kit.engines import ROOT, Engine, poll
 from kit.repos import TINY_CONFIG, Desk, Repo, forget, tiny_repo, vendor
 
-# The least that `invoke build` and `invoke run` drive: two megabytes of its own in each image, a little more in each, and two
+# The least that `invoke build` and `invoke run` drive: two megabytes of its own in each image, some kilobytes more in each, and two
 # cache mounts, one of them used.
 DOCKERFILE = """\
 ARG RUN_BASE
@@ -23,7 +23,7 @@ FROM ${RUN_BASE} AS runner
 ARG PROJECT
 COPY version /version
 RUN --mount=type=cache,id=${PROJECT}-hex,target=/hex --mount=type=cache,id=$PROJECT-apt,target=/apt \\
-    head -c 3000000 /dev/urandom > /hex/kept && mkdir -p /hex/.deep/er && date > /hex/.deep/er/file && head -c $((2000000 + 0x$(cat /version))) /dev/urandom > /own
+    head -c 3000000 /dev/urandom > /hex/kept && mkdir -p /hex/.deep/er && date > /hex/.deep/er/file && head -c $((2000000 + 0x$(cat /version)000)) /dev/urandom > /own
 CMD ["sleep", "1000"]
 """
 
