@@ -12,6 +12,9 @@
 # Both must be of one Debian or Ubuntu release; the build says so if they are not.
 ARG BUILD_BASE=erlang:27.3.4.15
 ARG RUN_BASE=debian:bookworm-slim
+# What the release is made on. At a desk tasks.py says builder: the project is then compiled where the release is made, in
+# one go and on top of what the last build compiled (WORK, below).
+ARG COMPILED=prod_compiled
 
 # What the version reads of the history. Filled by --build-context git=DIR, empty without it.
 FROM scratch AS git
@@ -303,7 +306,6 @@ RUN --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/reba
 
 # The project, compiled. Made anew when its sources change. They are copied from the bind mount, so that compilers and
 # hooks may write among them, and the next stage finds the very files that were compiled and compiles none again.
-# WORK: as STORE, for the project.
 FROM builder AS prod_compiled
 # Once more, as the builder may be an image that was made elsewhere: --build-context builder=docker-image://REFERENCE.
 ARG PROJECT=beamdock
@@ -311,32 +313,25 @@ ARG PROFILE=prod
 ARG REBAR3=rebar3
 ARG BUILD_ENV=""
 ARG PREBUILD=""
-ARG WORK=""
-COPY --chmod=755 <<'SH' /usr/local/bin/compile
-#!/bin/sh
-set -eu
-sh -euc "$PREBUILD"
-exec build as "$PROFILE" compile
-SH
-
 RUN --mount=target=/context \
     --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
-    --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
-    if [ -n "$WORK" ]; then resume work /work "$WORK" compile; else cp -a /context/. . && compile; fi
+    cp -a /context/. . && sh -euc "$PREBUILD" && build as "$PROFILE" compile
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
-# when the project or the version changes. /out becomes the image's root.
-FROM prod_compiled AS releaser
+# when the project or the version changes. /out becomes the image's root. WORK: as STORE, for the project.
+FROM ${COMPILED} AS releaser
+ARG PROJECT=beamdock
+ARG PROFILE=prod
+ARG REBAR3=rebar3
+ARG BUILD_ENV=""
+ARG PREBUILD=""
 ARG RELEASE=""
 ARG WRITABLE=""
-COPY --chmod=755 <<'SH' /usr/local/bin/pack
+ARG WORK=""
+COPY --chmod=755 <<'SH' /usr/local/bin/assemble
 #!/bin/sh
 set -eu
-fail() {
-  echo "error: $1"
-  echo "hint: $2"
-  exit 1
-}
+[ -z "$WORK" ] || sh -euc "$PREBUILD"
 if [ -e /git/HEAD ]; then
   cp -a /git .git
   git config --global --add safe.directory '*'
@@ -346,7 +341,17 @@ build as "$PROFILE" tar ${RELEASE:+--relname "$RELEASE"} || {
   exit 1
 }
 rm -rf .git
+SH
 
+COPY --chmod=755 <<'SH' /usr/local/bin/pack
+#!/bin/sh
+set -eu
+fail() {
+  echo "error: $1"
+  echo "hint: $2"
+  exit 1
+}
+if [ -n "$WORK" ]; then resume work /work "$WORK" assemble; else assemble; fi
 set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/*.tar.gz
 name=$(basename "$(dirname "$1")")
 home=/opt/${RELEASE:-release}
@@ -397,8 +402,10 @@ ENTRY
 chmod 755 /out/release
 SH
 
-RUN --mount=from=git,target=/git \
+RUN --mount=target=/context \
+    --mount=from=git,target=/git \
     --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
+    --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
     pack
 
 # The packed release alone, for `invoke build --tarball DIR`.

@@ -906,7 +906,7 @@ def plan_build(
             raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
     files = dependency_files(project.root, settings)
     if incremental and not flags.no_cache:
-        build_args.update(states(project, build_args, files))
+        build_args.update(states(project, build_args, files, target))
     contexts = {"deps": reduced(files, settings.profile)}
     if target != "builder":
         sources = [f.read_text(errors="replace") for p in ("src", "*/src", "*/*/src") for f in project.root.glob(f"{p}/*.app.src")]
@@ -943,7 +943,7 @@ def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
 
 
 # Build arguments that no compiled file depends on.
-NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "STORE", "WORK", "WRITABLE")
+NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "WRITABLE", "COMPILED", "STORE", "WORK")
 
 
 def checksum(parts: Iterable[bytes]) -> str:
@@ -961,7 +961,7 @@ def until(dockerfile: str, stage: str) -> bytes:
     return "".join(stages[: last + 1]).encode()
 
 
-def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, bytes]) -> dict[str, str]:
+def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, bytes], target: str) -> dict[str, str]:
     """Under what keys compiled dependencies (STORE) and the compiled project (WORK) are kept for the next build. What changes
     without changing a key, the versions of dependencies and the sources, is for `resume` in the Dockerfile to see."""
     profile = project.settings.profile
@@ -975,9 +975,11 @@ def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, 
             [until(project.dockerfile, stage), *arguments, *(part for n, c in sorted(few.items()) for part in (n.encode(), c))]
         )[:16]
 
-    work = {"WORK": key("prod_compiled", NOT_OF_COMPILING)}
+    found = {}
+    if target not in ("builder", "prod_compiled"):
+        found = {"WORK": key("releaser", NOT_OF_COMPILING), "COMPILED": "builder"}
     # In the default profile rebar3 does not show what is no dependency any more.
-    return work if profile == "default" else {**work, "STORE": key("builder", NOT_OF_DEPENDENCIES, "PREBUILD")}
+    return found if profile == "default" else {**found, "STORE": key("builder", NOT_OF_DEPENDENCIES, "PREBUILD")}
 
 
 def deps_parts(plan: Build) -> dict[str, bytes]:
@@ -1475,8 +1477,14 @@ def build_image(plan: Build, flags: Common) -> bool:
     ran = stages_run(log)
     built = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
     seconds = f"{time.monotonic() - began:.1f} s"
-    project_built = "compiled" if "prod_compiled" in ran else "cached"
-    say(f"built in {seconds}: dependencies {built}, project {project_built}" if ran else f"up to date in {seconds}", flags.quiet)
+    modules = re.search(r"work: compiled (\d+) module", log) if "releaser" in ran else None
+    project_built = (
+        f"{modules[1]} module{'s' if modules[1] != '1' else ''} compiled" if modules else "compiled" if "prod_compiled" in ran else "cached"
+    )
+    say(
+        f"built in {seconds}: dependencies {built}, {'' if modules else 'project '}{project_built}" if ran else f"up to date in {seconds}",
+        flags.quiet,
+    )
     return True
 
 

@@ -61,8 +61,8 @@ LIST = "cd /app/_build/prod/lib && find -L . -path '*/ebin/*' -type f -printf '%
 
 
 def beams(desk: Desk, *options: str) -> dict[str, tuple[str, str]]:
-    """Build through prod_compiled: the compiled files, path -> (contents, time)."""
-    reference = desk.invoke("build", "--target=prod_compiled", *options).out
+    """Build through releaser: the compiled files, path -> (contents, time)."""
+    reference = desk.invoke("build", "--target=releaser", *options).out
     rows = [line.split() for line in desk.docker("run", "--rm", "--entrypoint=sh", reference, "-c", LIST).splitlines()]
     found = {path: (digest, time) for time, path, digest in rows}
     assert any(path.endswith(".beam") for path in found)
@@ -149,7 +149,7 @@ def test_a_build_killed_in_the_middle(work: Desk) -> None:
     before = beams(work)
     work.repo.edit("apps/one/src/one.erl", "42", "45")
     work.repo.write("config/wait.config", "")
-    command = [sys.executable, "-m", "invoke", "build", "--target=prod_compiled"]
+    command = [sys.executable, "-m", "invoke", "build", "--target=releaser"]
     with subprocess.Popen(command, cwd=work.repo.path, env=work.engine.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as build:
         progress = build.stderr
         assert progress
