@@ -108,6 +108,86 @@ fi
 exec "$REBAR3" "$@"
 SH
 
+COPY --chmod=755 <<'SH' /usr/local/bin/fetch
+#!/bin/sh
+# fetch COMMAND...: run it with the secrets that are mounted; where a dependency can't be fetched, say which and why.
+# Secrets are in no layer and no cache key, and so how a host is reached (known_hosts, gitconfig) comes as one too.
+set -eu
+hex=/run/secrets/hex.config
+# rebar3 crashes on an empty one.
+if [ -s $hex ]; then
+  mkdir -p /root/.config/rebar3
+  ln -sf $hex /root/.config/rebar3/hex.config
+fi
+export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+said=$(mktemp)
+code=$(mktemp)
+trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
+{ "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | tee "$said"
+[ "$(cat "$code")" != 0 ] || exit 0
+
+fail() {
+  echo "error: $1"
+  echo "hint: $2"
+  exit 1
+}
+# rebar3 breaks long lines. It does not show what git says, so git is asked again.
+lines=$(tr -s ' \n' ' ' < "$said" | sed 's/ ===> /\n/g')
+url=$(echo "$lines" | sed -n 's/^Failed to fetch and copy dep: {git[^"]*"\([^"]*\)".*/\1/p' | tail -n 1)
+if [ -n "$url" ]; then
+  what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $url"
+  reason=$(git ls-remote "$url" 2>&1 >/dev/null) || true
+else
+  what="$(echo "$lines" | sed -n 's/^Compiling \([^ ]*\).*/\1/p' | tail -n 1) can't fetch what it needs"
+  reason=$(grep -v '^===>' "$said") || true
+fi
+case $reason in
+  *'IDENTIFICATION HAS CHANGED'*)
+    fail "$what: its host key is another one than known_hosts has" 'has its owner announced a new one? It belongs into the file that `known_hosts` names' ;;
+  *'Host key verification failed'*)
+    fail "$what: its host key is not known" '`known_hosts: FILE` in invoke.yaml names a file in the repo with the line that the owner of the host publishes' ;;
+  *'Permission denied (publickey'*)
+    keys=$(ssh-add -l 2>/dev/null | grep -c ':') || true
+    if [ ! -S "${SSH_AUTH_SOCK:-}" ]; then
+      fail "$what: there is no SSH key" '`ssh: default` in invoke.yaml passes on the keys of your agent, if one runs (SSH_AUTH_SOCK); `ssh: default=FILE` a key'
+    elif [ "$keys" = 0 ]; then
+      fail "$what: the SSH agent holds no key" 'ssh-add FILE'
+    fi
+    fail "$what: the SSH key is refused ($keys tried)" 'is it registered there, and not expired? `ssh-add -l` lists what the agent holds' ;;
+  *'terminal prompts disabled'* | *'Authentication failed'*)
+    [ -s /root/.netrc ] || fail "$what: it asks for a password" '--secret id=netrc,src=FILE gives one; `git_rewrites` in invoke.yaml makes it SSH'
+    fail "$what: the password in netrc is refused" 'has the token expired, and is it for this host?' ;;
+  ?*) [ -z "$url" ] || fail "$what: $(echo "$reason" | sed -n '/^fatal: /h; ${x;s/^fatal: //;p}')" 'is the address right, and does `network` in invoke.yaml let the build reach it?' ;;
+esac
+
+package=$(echo "$lines" | sed -n 's/^Package not found in any repo: \(.*[^ ]\) *$/\1/p; s/^Failed to fetch and copy dep: \([a-z].*[^ ]\) *$/\1/p' | tail -n 1)
+if grep -q '^===> Error found in repos auth config' "$said"; then
+  fail 'hex.config can not be read' "it is one Erlang map: #{<<\"acme\">> => #{repo_key => <<\"KEY\">>}}."
+elif [ -n "$package" ]; then
+  # What each repository answers is for DEBUG alone.
+  answers=$(DEBUG=1 "$@" 2>&1 | tr -s ' \n' ' ' | sed 's/ ===> /\n/g' | sed -nE '
+    s/^(Getting definition for|Making request to get) package [^ ]+ from repo ([^ ]+).*/\2/; t keep
+    s/.* failed: (\{ok, ?\{|status code )([0-9]+).*/\2/; t show
+    s/.* failed: .*(failed_connect|timeout).*/unreachable/; t show
+    b
+    :keep
+    h; b
+    :show
+    G; s/\n/ /p' | sort -u)
+  asking=$(echo "$answers" | sed -n 's/^40[13] //p')
+  for repository in $asking; do
+    whose='rebar3 hex organization auth, or your own hand, writes ~/.config/rebar3/hex.config; in CI the variable HEX_CONFIG has its text'
+    [ -e $hex ] || fail "$package can't be fetched: $repository asks for a key, and there is no hex.config" "$whose"
+    [ -s $hex ] || fail "$package can't be fetched: $repository asks for a key, and hex.config is empty" "$whose"
+    grep -qF "<<\"$repository\"" $hex || fail "$package can't be fetched: $repository asks for a key, and hex.config has none for it" "$whose"
+  done
+  [ -z "$asking" ] || fail "$package can't be fetched: the key in hex.config is refused by $(echo $asking)" 'has it expired, or been revoked?'
+  away=$(echo "$answers" | sed -n 's/^unreachable //p')
+  [ -z "$away" ] || fail "$package can't be fetched: $(echo $away) can't be reached" 'are `network` and `hex_mirror` in invoke.yaml the right ones?'
+fi
+exit 1
+SH
+
 COPY --chmod=755 <<'ERL' /usr/local/bin/resume
 #!/usr/bin/env escript
 %% resume deps|work FOLDER KEY COMMAND...: run a command that compiles on top of what an earlier build left in FOLDER, and
@@ -297,12 +377,16 @@ ARG PROFILE=prod
 ARG REBAR3=rebar3
 ARG BUILD_ENV=""
 ARG STORE=""
+ARG HEX_MIRROR
 COPY --from=deps / ./
 RUN --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
-    --mount=type=secret,id=hex.config,target=/root/.config/rebar3/hex.config \
+    --mount=type=secret,id=hex.config \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    --mount=type=secret,id=gitconfig,target=/root/.gitconfig \
+    --mount=type=secret,id=known_hosts,target=/root/.ssh/known_hosts \
     --mount=type=ssh \
     --mount=type=cache,id=${PROJECT}-store,sharing=locked,target=/store \
-    ${STORE:+resume deps /store "$STORE"} build as "$PROFILE" compile --deps_only
+    fetch ${STORE:+resume deps /store "$STORE"} build as "$PROFILE" compile --deps_only
 
 # The project, compiled. Made anew when its sources change. They are copied from the bind mount, so that compilers and
 # hooks may write among them, and the next stage finds the very files that were compiled and compiles none again.

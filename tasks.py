@@ -119,8 +119,11 @@ class Settings:
     default_branch: str = setting("main", "the branch whose caches a new branch begins with")
     platform: str = setting("", "the platform to build for (default: this machine's)", r"\w+/\w+(/\w+)?", "linux/arm64")
     network: str = setting("", "the network of build steps: host, none (default: the builder's)")
-    ssh: str = setting("", "the SSH agent or key for private dependencies: default, or ID=PATH")
-    secrets: list[str] = setting([], "secrets for private dependencies: id=hex.config,src=PATH")
+    hex_mirror: str = setting("", "where Hex packages come from, instead of repo.hex.pm (default: HEX_CDN, HEX_MIRROR)")
+    ssh: str = setting("", "the SSH agent or keys for private dependencies: default, or default=FILE,FILE")
+    known_hosts: str = setting("", "a file with the host keys of private git servers")
+    git_rewrites: dict[str, str] = setting({}, "git addresses to replace: {https://github.com/acme/: git@github.com:acme/}")
+    secrets: list[str] = setting([], "secrets for private dependencies: id=netrc,src=FILE or id=netrc,env=VARIABLE")
     provenance: bool = setting(False, "attach BuildKit's provenance (makes the tag an index, which some platforms reject)")
     writable: list[str] = setting([], "folders that the release writes into: log, /var/log/shop; relative ones are in its own")
     nofile: int = setting(16384, "open files allowed in `run`: without a limit the BEAM takes gigabytes at start")
@@ -284,7 +287,7 @@ class Reader:
     def pair(self) -> tuple[Any, Any]:
         key = self.term()
         self.take("=>")
-        return key if isinstance(key, (str, int)) else repr(key), self.term()
+        return key if isinstance(key, (str, int, bytes)) else repr(key), self.term()
 
     def segment(self) -> bytes:
         value = self.term()
@@ -431,7 +434,10 @@ def write_term(term: Any) -> str:
     if isinstance(term, bytes):
         return '<<"' + re.sub(r'([\\"])', r"\\\1", term.decode("ascii")) + '">>'
     if isinstance(term, dict):
-        raise ValueError("a map")
+        if any(type(key) not in (Atom, bytes) for key in term):  # the reader has but a likeness of other keys
+            raise ValueError("a map")
+        pairs = sorted(f"{write_term(key)}=>{write_term(value)}" for key, value in term.items())
+        return f"#{{{','.join(pairs)}}}"
     if isinstance(term, (tuple, list)):
         inside = ",".join(map(write_term, term))
         return f"{{{inside}}}" if isinstance(term, tuple) else f"[{inside}]"
@@ -684,6 +690,67 @@ def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(fresh.with_suffix(".old"), ignore_errors=True)
 
 
+# ----------------------------------------------------------------------------------------------- private dependencies
+
+# Not a build context, though written as one: its files are mounted as secrets, which are in no layer and no cache key. They
+# say how dependencies are reached, and not which.
+ACCESS = "access"
+
+
+def git_rules(rewrites: Mapping[str, str]) -> dict[str, bytes]:
+    """The git configuration that replaces the beginnings of addresses: git-config(1), url.BASE.insteadOf."""
+    rules = "".join(f"[url {json.dumps(base)}]\n\tinsteadOf = {json.dumps(begins)}\n" for begins, base in rewrites.items())
+    return {"gitconfig": rules.encode()} if rules else {}
+
+
+def secrets_for(project: Project, given: Sequence[str], deps: Mapping[str, bytes], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The secrets that were asked for, then those that private dependencies need, as far as they are there and not among the first.
+    deps: the files that decide the dependencies."""
+    settings, found = project.settings, {}
+    configs = [text for name, text in deps.items() if Path(name).name in ("rebar.config", "rebar.config.script")]
+    # rebar_hex_repos:auth_config_file/1. A file that may hold keys to publish with goes only where repositories are named.
+    hex_config = Path(environ.get("REBAR_GLOBAL_CONFIG_DIR") or Path.home(), ".config", "rebar3", "hex.config")
+    if any(b"repos" in text for text in configs):
+        if environ.get("HEX_CONFIG"):
+            found["hex.config"] = "env=HEX_CONFIG"
+        elif hex_config.is_file():
+            found["hex.config"] = f"src={hex_config}"
+    if settings.known_hosts:
+        file = existing(project, settings.known_hosts, f"`known_hosts`, {project.sources.get('known_hosts', '')}")
+        found["known_hosts"] = f"src={file}"
+    if settings.git_rewrites:
+        found["gitconfig"] = f"src={project.context_folder / ACCESS / 'gitconfig'}"
+    ids = {part[3:] for secret in given for part in secret.split(",") if part.startswith("id=")}
+    at_home = (re.sub(r"(?<==)~(?=/)", lambda _: str(Path.home()), secret) for secret in given)
+    return (*at_home, *(f"id={name},{where}" for name, where in found.items() if name not in ids))
+
+
+def ssh_for(project: Project, given: str, environ: Mapping[str, str]) -> str:
+    """What --ssh says. Where no agent runs there is none: a build whose dependencies are there needs none."""
+    name, equals, files = (given or project.settings.ssh).partition("=")
+    where = "--ssh" if given else f"`ssh`, {project.sources.get('ssh', '')}"
+    if equals:
+        return f"{name}=" + ",".join(str(existing(project, file, where)) for file in files.split(","))
+    return name if environ.get("SSH_AUTH_SOCK") else ""
+
+
+def existing(project: Project, name: str, where: str) -> Path:
+    """A file that is named, from the project's folder or below ~; an error where it is not there."""
+    file = project.root / Path(name).expanduser()
+    if not file.exists():
+        raise failure(f"{file} does not exist ({where})")
+    return file
+
+
+def refuse_passwords(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Addresses are seen in many places: in the image's history, in errors, in the repo."""
+    addresses = {"hex_mirror": [settings.hex_mirror], "git_rewrites": [*settings.git_rewrites, *settings.git_rewrites.values()]}
+    for name, values in addresses.items():
+        if any(re.match(r"https?://[^/]*@|\w+://[^/]*:[^/]*@", value) for value in values):
+            where = "into hex.config" if name == "hex_mirror" else "into netrc: --secret id=netrc,src=FILE"
+            raise failure(f"`{name}` has a password or a token in it ({sources.get(name, 'default')})", f"it belongs {where}")
+
+
 # -------------------------------------------------------------------------------------------------------------- tags
 
 # No branch's tag has one of these forms, whatever the branch is called; some of them are for tags that are still to come.
@@ -800,7 +867,7 @@ class Build:
             "tags": list(self.tags),
             "build_args": dict(self.build_args),
             "build_contexts": {
-                **{name: str(self.project.context_folder / name) for name in self.contexts},
+                **{name: str(self.project.context_folder / name) for name in self.contexts if name != ACCESS},
                 **({"builder": f"docker-image://{self.deps}"} if self.deps else {}),
             },
             "cache_from": [dict(pair.split("=", 1) for pair in text.split(",")) for text in self.imports] or None,
@@ -840,7 +907,7 @@ class BuildFlags(Common):
     registry: str = flag("", "the registry, instead of the setting")
     build_arg: Optional[list[str]] = flag(None, "a build argument, NAME=VALUE; may be repeated", many=True)
     secret: Optional[list[str]] = flag(None, "id=NAME,src=PATH or id=NAME,env=VARIABLE; may be repeated", many=True)
-    ssh: str = flag("", "default, or ID=PATH of a socket or a key")
+    ssh: str = flag("", "default, or default=FILE of a socket or a key")
     no_cache: bool = flag(False, "build every step anew")
     pull: bool = flag(False, "look for newer base images")
 
@@ -888,6 +955,7 @@ def plan_build(
         "BUILD_PACKAGES": " ".join(settings.build_packages),
         "RUNTIME_PACKAGES": " ".join(settings.runtime_packages),
         "DEBIAN_MIRROR": settings.debian_mirror,
+        "HEX_MIRROR": settings.hex_mirror,
         "REBAR3": settings.rebar3,
         "PREBUILD": settings.prebuild,
         "WRITABLE": " ".join(settings.writable),
@@ -907,7 +975,7 @@ def plan_build(
     files = dependency_files(project.root, settings)
     if incremental and not flags.no_cache:
         build_args.update(states(project, build_args, files, target))
-    contexts = {"deps": reduced(files, settings.profile)}
+    contexts = {"deps": reduced(files, settings.profile), ACCESS: git_rules(settings.git_rewrites)}
     if target != "builder":
         sources = [f.read_text(errors="replace") for p in ("src", "*/src", "*/*/src") for f in project.root.glob(f"{p}/*.app.src")]
         contexts["git"] = git_context(project.root, history_needed(project.release.version, project.scripted, sources))
@@ -924,8 +992,8 @@ def plan_build(
         build_args=build_args,
         contexts={name: files for name, files in contexts.items() if files},
         labels={REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image} if image else {},
-        secrets=(*settings.secrets, *(flags.secret or ())),
-        ssh=flags.ssh or settings.ssh,
+        secrets=secrets_for(project, (*settings.secrets, *(flags.secret or ())), contexts["deps"], os.environ),
+        ssh=ssh_for(project, flags.ssh, os.environ),
         pull=flags.pull,
         no_cache=flags.no_cache,
         output=output,
@@ -1617,6 +1685,9 @@ def project_of(c: Context, flags: Common) -> Project:
     settings, sources = resolve(plain, ENVIRONMENT, yaml_lines(files[0], plain) if files else {})
     given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
     settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
+    if not settings.hex_mirror and (variable := next((n for n in ("HEX_CDN", "HEX_MIRROR") if os.environ.get(n)), "")):
+        settings, sources = dataclasses.replace(settings, hex_mirror=os.environ[variable]), {**sources, "hex_mirror": variable}
+    refuse_passwords(settings, sources)
     scripted = (root / "rebar.config.script").is_file()
     try:
         rebar = rebar_facts((root / "rebar.config").read_text(encoding="utf-8", errors="replace"), settings.profile, scripted)

@@ -71,7 +71,7 @@ TERMS: list[tuple[str, Any]] = [
     ("<<1, 2>>.", b"\1\2"),
     ('<<"ü"/utf8>>.', "ü".encode()),
     ("#{}.", {}),
-    ("#{a => 1, <<\"b\">> => [c]}.", {"a": 1, repr(b"b"): [Atom("c")]}),
+    ("#{a => 1, <<\"b\">> => [c]}.", {"a": 1, b"b": [Atom("c")]}),
     ("fun mod:name/2.", Atom("fun mod:name/2")),
     ("% one\n{a, % two ]}\n 1 %% three\n}. % four", Tuple((Atom("a"), 1))),
     ("%% ends without a line feed\na.", Atom("a")),

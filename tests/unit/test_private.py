@@ -1,0 +1,145 @@
+"""Private dependencies: which secrets a build is given, and what stands in settings."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.exceptions import Exit
+from kit.repos import Repo
+
+import tasks
+from unit.conftest import Shell, project, rows
+
+REPOS = '{hex, [{repos, [#{name => <<"acme">>, repo_url => <<"https://hex.example">>}]}]}.\n'
+DEPS = {"rebar.config": REPOS.encode()}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with a hex.config in it."""
+    home = tmp_path / "home"
+    (home / ".config/rebar3").mkdir(parents=True)
+    (home / ".config/rebar3/hex.config").write_text("#{}.\n")
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+def secrets(
+    root: Path, given: list[str], deps: dict[str, bytes] | None = None, environ: dict[str, str] | None = None, **settings: Any
+) -> list[str]:
+    return list(tasks.secrets_for(project(root, **settings), given, DEPS if deps is None else deps, environ or {}))
+
+
+def test_the_hex_config_goes_where_repositories_are_named(tmp_path: Path, home: Path) -> None:
+    """The file may hold keys to publish with. An app's own rebar.config counts, and a script, which can't be read, does not hide it."""
+    mine = [f"id=hex.config,src={home}/.config/rebar3/hex.config"]
+    assert secrets(tmp_path, []) == mine
+    assert secrets(tmp_path, [], {"rebar.config": b"", "apps/a/rebar.config": REPOS.encode()}) == mine
+    assert secrets(tmp_path, [], {"rebar.config": b"", "rebar.config.script": b"[{hex, [{repos, []}]}]."}) == mine
+    assert secrets(tmp_path, [], {"rebar.config": b"{deps, [cowboy]}.", "rebar.lock": b"repos"}) == []
+    (home / ".config/rebar3/hex.config").unlink()
+    assert secrets(tmp_path, []) == []
+
+
+def test_the_hex_config_is_where_rebar3_has_it(tmp_path: Path, home: Path) -> None:
+    """REBAR_GLOBAL_CONFIG_DIR stands for the home folder."""
+    other = tmp_path / "other"
+    assert secrets(tmp_path, [], environ={"REBAR_GLOBAL_CONFIG_DIR": str(other)}) == []
+    (other / ".config/rebar3").mkdir(parents=True)
+    (other / ".config/rebar3/hex.config").touch()
+    assert secrets(tmp_path, [], environ={"REBAR_GLOBAL_CONFIG_DIR": str(other)}) == [
+        f"id=hex.config,src={other}/.config/rebar3/hex.config"
+    ]
+
+
+def test_what_is_asked_for_wins(tmp_path: Path, home: Path) -> None:
+    environ = {"HEX_CONFIG": "#{}."}
+    assert secrets(tmp_path, [], environ=environ) == ["id=hex.config,env=HEX_CONFIG"]
+    assert secrets(tmp_path, ["id=hex.config,src=/x"], environ=environ) == ["id=hex.config,src=/x"]
+    assert secrets(tmp_path, ["type=file,id=hex.config,src=/x"], environ=environ) == ["type=file,id=hex.config,src=/x"]
+    assert secrets(tmp_path, ["id=netrc,src=~/.netrc"], {}) == [f"id=netrc,src={home}/.netrc"]
+
+
+def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
+    """As git itself reads them; the longest beginning counts."""
+    rules = {
+        "https://git.example/": "ssh://git@git.example/",
+        "https://git.example/acme/": "git@other.example:acme/",
+        'https://"x\\y/': "a:b/",
+    }
+    made = project(tmp_path, git_rewrites=rules)
+    plan = tasks.plan_build(made, tasks.BuildFlags(), "builder", [], {})
+    assert plan.secrets == (f"id=gitconfig,src={tmp_path}/_build/beamdock/access/gitconfig",)
+    assert "access" not in plan.options()["build_contexts"]
+    file = tmp_path / "gitconfig"
+    file.write_bytes(plan.contexts["access"]["gitconfig"])
+    env = {"GIT_CONFIG_GLOBAL": str(file), "PATH": "/usr/bin:/bin"}
+    addresses = ["https://git.example/x.git", "https://git.example/acme/y.git", 'https://"x\\y/z']
+    told = [
+        subprocess.run(["git", "ls-remote", "--get-url", a], env=env, capture_output=True, text=True, check=True).stdout.strip()
+        for a in addresses
+    ]
+    assert told == ["ssh://git@git.example/x.git", "git@other.example:acme/y.git", "a:b/z"]
+    assert tasks.deps_key(plan, "") == tasks.deps_key(tasks.plan_build(project(tmp_path), tasks.BuildFlags(), "builder", [], {}), "")
+
+
+def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
+    made = project(tmp_path, ssh="default")
+    assert tasks.ssh_for(made, "", {"SSH_AUTH_SOCK": "/agent"}) == "default"
+    assert tasks.ssh_for(made, "", {}) == ""
+    assert tasks.ssh_for(project(tmp_path), "", {"SSH_AUTH_SOCK": "/agent"}) == ""
+
+
+def test_keys_are_files_that_are_there(tmp_path: Path, home: Path) -> None:
+    (home / "id").touch()
+    (tmp_path / "deploy").touch()
+    assert tasks.ssh_for(project(tmp_path), "default=~/id,deploy", {}) == f"default={home}/id,{tmp_path}/deploy"
+    with pytest.raises(Exit, match=rf"error: {tmp_path}/none does not exist \(--ssh\)"):
+        tasks.ssh_for(project(tmp_path), "default=none", {})
+    with pytest.raises(Exit, match=r"none does not exist \(`known_hosts`, "):
+        secrets(tmp_path, [], {}, known_hosts="none")
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("  hex_mirror: https://me:s3cr3t@hex.example/mirror\n", "it belongs into hex.config"),
+        ("  hex_mirror: https://s3cr3t@hex.example/mirror\n", "it belongs into hex.config"),
+        ("  git_rewrites: {'https://git.example/': 'https://s3cr3t@git.example/'}\n", "it belongs into netrc: --secret id=netrc,src=FILE"),
+        (
+            "  git_rewrites: {'ssh://git:s3cr3t@git.example/': 'https://git.example/'}\n",
+            "it belongs into netrc: --secret id=netrc,src=FILE",
+        ),
+    ],
+)
+def test_passwords_in_addresses_are_refused(shell: Shell, setting: str, hint: str) -> None:
+    shell.repo.settings(setting)
+    said = shell.invoke("config", code=2)
+    name = setting.split(":")[0].strip()
+    assert said.err.strip() == f"error: `{name}` has a password or a token in it (invoke.yaml:3)\nhint: {hint}"
+    assert "s3cr3t" not in said.out + said.err
+
+
+def test_where_the_mirror_comes_from_is_shown(shell: Shell) -> None:
+    """The setting, else HEX_CDN, else HEX_MIRROR, as rebar3 has it."""
+    env = {"HEX_CDN": "https://cdn.example", "HEX_MIRROR": "https://mirror.example"}
+    assert rows(shell.invoke("config", env=env).out)["hex_mirror"] == ("https://cdn.example", "HEX_CDN")
+    del env["HEX_CDN"]
+    assert rows(shell.invoke("config", env=env).out)["hex_mirror"] == ("https://mirror.example", "HEX_MIRROR")
+    shell.repo.settings("  hex_mirror: https://ours.example\n")
+    assert rows(shell.invoke("config", env=env).out)["hex_mirror"] == ("https://ours.example", "invoke.yaml:3")
+    shell.repo.settings("  git_rewrites: {'https://git.example/': 'ssh://git@git.example:2222/', 'https://a.example/': 'git@b.example:'}\n")
+    assert "ssh://git@git.example:2222/" in shell.invoke("config").out
+
+
+def test_a_repository_in_rebar_config_does_not_spoil_the_reducer(repo: Repo) -> None:
+    """The `hex` entry is kept in one form, and what does not concern dependencies is left out beside it."""
+    reduced = tasks.reduce_config(f"{{erl_opts, []}}.\n{REPOS}", "prod")
+    assert reduced == '{hex,[{repos,[#{name=><<"acme">>,repo_url=><<"https://hex.example">>}]}]}.\n'
+    assert tasks.reduce_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}'), "prod") == reduced
+    assert tasks.reduce_config(f"%% here\n{REPOS.replace(', ', ',  ')}", "prod") == reduced
+    odd = '{hex, #{"text" => 1}}.\n'
+    assert tasks.reduce_config(odd, "prod") == odd
