@@ -99,6 +99,8 @@ set -eu
 set -a
 eval "${BUILD_ENV:-}"
 set +a
+# What `fetch` learned of the packages: rebar3 asks their repositories again otherwise, which a later step may have no key for.
+if [ -d /app/packages ]; then export REBAR_CACHE_DIR="${REBAR_CACHE_DIR:-/app/packages}"; fi
 case ${REBAR3:=rebar3} in */*) exec escript "$REBAR3" "$@" ;; esac
 if ! command -v "$REBAR3" >/dev/null; then
   echo 'error: the builder has no rebar3'
@@ -124,7 +126,11 @@ said=$(mktemp)
 code=$(mktemp)
 trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
 { "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | tee "$said"
-[ "$(cat "$code")" != 0 ] || exit 0
+if [ "$(cat "$code")" = 0 ]; then
+  mkdir -p /app/packages/hex
+  [ ! -e /root/.cache/rebar3/hex/packages.idx ] || cp /root/.cache/rebar3/hex/packages.idx /app/packages/hex
+  exit 0
+fi
 
 fail() {
   echo "error: $1"
@@ -144,6 +150,8 @@ fi
 case $reason in
   *'IDENTIFICATION HAS CHANGED'*)
     fail "$what: its host key is another one than known_hosts has" 'has its owner announced a new one? It belongs into the file that `known_hosts` names' ;;
+  *'ssh: not found'*)
+    fail "$what: the builder has no ssh" '`build_packages: [openssh-client]` in invoke.yaml' ;;
   *'Host key verification failed'*)
     fail "$what: its host key is not known" '`known_hosts: FILE` in invoke.yaml names a file in the repo with the line that the owner of the host publishes' ;;
   *'Permission denied (publickey'*)
@@ -398,7 +406,6 @@ ARG REBAR3=rebar3
 ARG BUILD_ENV=""
 ARG PREBUILD=""
 RUN --mount=target=/context \
-    --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
     cp -a /context/. . && sh -euc "$PREBUILD" && build as "$PROFILE" compile
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
@@ -488,7 +495,6 @@ SH
 
 RUN --mount=target=/context \
     --mount=from=git,target=/git \
-    --mount=type=cache,id=${PROJECT}-hex,sharing=locked,target=/root/.cache/rebar3 \
     --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
     pack
 

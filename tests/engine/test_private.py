@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,27 @@ def test_the_hex_config_comes_from_a_variable_or_as_a_secret(person28: Desk, hex
     assert "builder" in person28.invoke("deps-image", "--no-cache", env={"HEX_CONFIG": right}).steps
 
 
+@pytest.mark.parametrize("locked", [False, True], ids=["no lock", "locked"])
+def test_who_has_the_dependencies_image_needs_no_key(person28: Desk, hex_pm: Hex, locked: bool) -> None:
+    """A machine that gets the builder stage as an image asks no repository for anything."""
+    uses(person28, "p1_utils", ", p1_utils", hex_pm.repos(ACME))
+    hex_config(person28, hex_pm.config())
+    if locked:
+        home, base = person28.engine.env["HOME"], person28.engine.build_base
+        volumes = [f"--volume={person28.repo.path}:/repo", f"--volume={home}/.config/rebar3:/root/.config/rebar3:ro", "--workdir=/repo"]
+        person28.docker("run", "--rm", "--network=host", "--env=REBAR_BASE_DIR=/b", *volumes, base, "rebar3", "lock")
+        assert "p1_utils" in (person28.repo.path / "rebar.lock").read_text()
+        person28.repo.commit()
+    image = person28.invoke("deps-image").out
+    hex_config(person28, "")
+    hex_pm.asked.clear()
+    # Another project name: the cache mounts are those of a machine that has never built this.
+    options = f"--build-context builder=docker-image://{image}"
+    command = person28.invoke("build", "--dry-run", f"--build-arg=PROJECT=fresh-{person28.repo.image}").out
+    assert "builder" not in person28.sh(command.replace("buildx build", f"buildx build {options}")).steps
+    assert hex_pm.asked == []
+
+
 def test_missing_empty_and_unreadable_keys_are_named(person28: Desk, hex_pm: Hex) -> None:
     uses(person28, "idna", top=hex_pm.repos(HEXPM, CORP), settings=f"  hex_mirror: {hex_pm.url}/hexpm\n")
     assert fails(person28) == ("idna can't be fetched: hexpm:corp asks for a key, and there is no hex.config", ASKS)
@@ -213,12 +235,17 @@ def test_git_over_ssh_with_a_key_and_rewritten_addresses(person: Desk, ssh: Ssh)
 
 def test_what_is_missing_for_git_is_named(person28: Desk, ssh: Ssh) -> None:
     """No agent, an agent without keys, an unknown key, no known_hosts, another host key, no such repository."""
+    without = person28.engine.build(f"FROM {person28.engine.build_base}\nRUN rm /usr/bin/ssh", f"{person28.repo.image}-base:no-ssh")
     url = f"{ssh.one.url}/lib_of_one.git"
     what = f"lib_of_one can't be fetched from {url}"
     uses(person28, git(ssh.one.url, "lib_of_one"), settings=pinned(person28, ssh))
     ask = "`ssh: default` in invoke.yaml passes on the keys of your agent, if one runs (SSH_AUTH_SOCK); `ssh: default=FILE` a key"
     assert fails(person28) == (f"{what}: there is no SSH key", ask)
     assert fails(person28, "--ssh=default") == (f"{what}: there is no SSH key", ask)
+    assert fails(person28, env={"INVOKE_BEAMDOCK_BUILD_BASE": without}) == (
+        f"{what}: the builder has no ssh", "`build_packages: [openssh-client]` in invoke.yaml",
+    )  # fmt: skip
+    person28.docker("rmi", without)
     assert fails(person28, f"--ssh=default={ssh.stranger}")[0] == f"{what}: the SSH key is refused (1 tried)"
     person28.repo.write("ci/known_hosts", ssh.one.known_host.replace(ssh.one.known_host.split()[2], ssh.two.known_host.split()[2]))
     agent = {"SSH_AUTH_SOCK": str(ssh.agent)}
@@ -259,21 +286,24 @@ def test_nothing_of_the_credentials_stays(person28: Desk, hex_pm: Hex, ssh: Ssh)
     options = f"{pinned(person28, ssh)}  ssh: default={ssh.key}\n  registry: {registry.address}/test\n  build_args: {{BUILDKIT_INLINE_CACHE: '1'}}\n"
     uses(person28, deps, ", p1_utils, lib_of_one", hex_pm.repos(ACME), options)
     hex_config(person28, hex_pm.config())
-    provenance = {"INVOKE_BEAMDOCK_PROVENANCE": "true"}
     runs = [
-        person28.invoke("push", "--branch=main", env=provenance),
-        person28.invoke("deps-image", "--push", env=provenance),
+        person28.invoke("push", "--branch=main"),
+        person28.invoke("deps-image", "--push", env={"INVOKE_BEAMDOCK_PROVENANCE": "true"}),
         person28.invoke("build", "--target=releaser"),
         person28.invoke("config"),
-        person28.invoke("build", "--dry-run"),
+        person28.invoke("push", "--dry-run", "--tag=all"),
     ]
-    cached = f"{runs[-1].out} --cache-to=type=registry,mode=max,ref={registry.address}/test/{image}:cache --attest=type=provenance,mode=max"
-    runs.append(person28.sh(cached.replace("--provenance=False", "").replace("--provenance false", "")))
+    # All that BuildKit can tell of a build, and a cache of all stages.
+    more = f"--attest type=provenance,mode=max --cache-to type=registry,mode=max,ref={registry.address}/test/{image}:cache"
+    runs.append(person28.sh(re.sub(r"--provenance[= ]false", more, runs[-1].out, flags=re.IGNORECASE)))
+    hex_config(person28, hex_pm.config(hex_pm.key + "-expired"))
+    runs.append(person28.invoke("deps-image", "--no-cache", "--build-arg=PROJECT=fresh", code=1))
     person28.docker("tag", f"{registry.address}/test/{image}:{person28.repo.head}-releaser", f"{registry.address}/test/{image}:releaser")
     person28.docker("push", "--quiet", f"{registry.address}/test/{image}:releaser")
     base = layers(registry, person28.engine.build_base) | layers(registry, person28.engine.run_base)
     places = dict(contents(registry, f"test/{image}", base))
-    assert any("in-toto" in name for name in places) and any("cacheconfig" in name for name in places)
+    assert any(b"llbDefinition" in content and b"hex.config" in content for name, content in places.items() if "in-toto" in name)
+    assert any("cacheconfig" in name for name in places)
     places.update(
         place for reference in person28.engine.images(f"{registry.address}/test/{image}") for place in said(person28.engine, reference)
     )

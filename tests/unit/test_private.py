@@ -83,7 +83,7 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
         for a in addresses
     ]
     assert told == ["ssh://git@git.example/x.git", "git@other.example:acme/y.git", "a:b/z"]
-    assert tasks.deps_key(plan, "") == tasks.deps_key(tasks.plan_build(project(tmp_path), tasks.BuildFlags(), "builder", [], {}), "")
+    assert tasks.deps_key(plan) == tasks.deps_key(tasks.plan_build(project(tmp_path), tasks.BuildFlags(), "builder", [], {}))
 
 
 def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
