@@ -283,7 +283,7 @@ def test_nothing_of_the_credentials_stays(person28: Desk, hex_pm: Hex, ssh: Ssh)
     dependencies' image, the stage with the release in it, and a cache of all stages."""
     registry, image = Registry(person28.engine.registry), person28.repo.image
     deps = f"p1_utils, {git(ssh.one.url, 'lib_of_one')}"
-    options = f"{pinned(person28, ssh)}  ssh: default={ssh.key}\n  registry: {registry.address}/test\n  build_args: {{BUILDKIT_INLINE_CACHE: '1'}}\n"
+    options = f"{pinned(person28, ssh)}  ssh: default={ssh.key}\n  registry: {registry.address}/test\n"
     uses(person28, deps, ", p1_utils, lib_of_one", hex_pm.repos(ACME), options)
     hex_config(person28, hex_pm.config())
     runs = [
