@@ -726,12 +726,12 @@ def secrets_for(project: Project, given: Sequence[str], deps: Mapping[str, bytes
 
 
 def ssh_for(project: Project, given: str, environ: Mapping[str, str]) -> str:
-    """What --ssh says. Where no agent runs there is none: a build whose dependencies are there needs none."""
+    """What --ssh says. Where no agent runs there is nothing to say: a build whose dependencies are there needs none."""
     name, equals, files = (given or project.settings.ssh).partition("=")
     where = "--ssh" if given else f"`ssh`, {project.sources.get('ssh', '')}"
     if equals:
         return f"{name}=" + ",".join(str(existing(project, file, where)) for file in files.split(","))
-    return name if environ.get("SSH_AUTH_SOCK") else ""
+    return name if Path(environ.get("SSH_AUTH_SOCK") or "no agent").exists() else ""
 
 
 def existing(project: Project, name: str, where: str) -> Path:
@@ -1298,6 +1298,12 @@ REASONS = [
         "there is a container of that name",
         "--name gives this one another; docker ps --all shows whose the other is",
     ),
+    (
+        r"passphrase protected",
+        "the SSH key has a passphrase, which a build can't ask for",
+        "ssh-add FILE, and `ssh: default` in invoke.yaml",
+    ),
+    (r"ssh: no key found", "what `ssh` names is no SSH key", "a private key, such as ssh-keygen writes"),
     (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
 # What a compiler or a shell misses, and the Debian package that has it.

@@ -319,7 +319,7 @@ def test_the_search_finds_what_is_planted(place: str, tmp_path: Path, engine28: 
     line = secret.splitlines()[2]
     reference = f"{registry.address}/test/{name}:one"
     (tmp_path / "file").write_text(
-        {"layer": f"x{line}x", "base64": base64.b64encode(f"xy{secret}z".encode()).decode()}.get(place, "nothing")
+        {"layer": f"x{line}x", "base64": base64.encodebytes(f"xy{secret}z".encode()).decode()}.get(place, "nothing")
     )
     (tmp_path / "Dockerfile").write_text(
         f"FROM {engine28.run_base}\nCOPY file /\n"

@@ -67,6 +67,6 @@ def said(engine: Engine, image: str) -> Iterator[tuple[str, bytes]]:
 
 
 def leaks(secrets: Iterable[str], places: Iterable[tuple[str, bytes]]) -> list[str]:
-    """The places that hold one of the secrets, in any form."""
+    """The places that hold one of the secrets, in any form, also broken into lines."""
     wanted = [form for secret in secrets for form in forms(secret)]
-    return [name for name, content in places if any(form in content for form in wanted)]
+    return [name for name, content in places if any(form in text for text in (content, content.replace(b"\n", b"")) for form in wanted)]

@@ -217,7 +217,7 @@ def test_options_are_parameters_of_python_on_whales(tmp_path: Path, given: dict[
 
 def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is run and what --dry-run prints: each setting and flag once, in docker's own words."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(repo.path))
     made = plan(repo.path, {"no_cache": True, "pull": True}, tags=["main", COMMIT], **EVERYTHING)
     words = tasks.command_of(made)
     assert words[:3] == ["docker", "buildx", "build"]

@@ -87,10 +87,30 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
 
 
 def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
-    made = project(tmp_path, ssh="default")
-    assert tasks.ssh_for(made, "", {"SSH_AUTH_SOCK": "/agent"}) == "default"
-    assert tasks.ssh_for(made, "", {}) == ""
-    assert tasks.ssh_for(project(tmp_path), "", {"SSH_AUTH_SOCK": "/agent"}) == ""
+    made, agent = project(tmp_path, ssh="default"), {"SSH_AUTH_SOCK": str(tmp_path)}
+    assert tasks.ssh_for(made, "", agent) == tasks.ssh_for(project(tmp_path), "default", agent) == "default"
+    assert [tasks.ssh_for(made, "", environ) for environ in ({}, {"SSH_AUTH_SOCK": ""}, {"SSH_AUTH_SOCK": f"{tmp_path}/gone"})] == [
+        "",
+        "",
+        "",
+    ]
+    assert tasks.ssh_for(project(tmp_path), "", agent) == ""
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (
+            "this private key is passphrase protected",
+            "error: the SSH key has a passphrase, which a build can't ask for\nhint: ssh-add FILE, ",
+        ),
+        ("no key found", "error: what `ssh` names is no SSH key\nhint: "),
+    ],
+)
+def test_keys_that_are_of_no_use(problem: str, error: str) -> None:
+    """buildx's words (0.29.1) for what --ssh names."""
+    log = f'ERROR: failed to build: failed to convert agent config {{default [/k] false}}: failed to convert agent config for ID: "default": failed to parse /k: ssh: {problem}'
+    assert str(tasks.explain(log, "docker buildx build").message).startswith(error)
 
 
 def test_keys_are_files_that_are_there(tmp_path: Path, home: Path) -> None:
