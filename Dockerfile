@@ -126,7 +126,14 @@ said=$(mktemp)
 code=$(mktemp)
 trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
 { "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | tee "$said"
-if [ "$(cat "$code")" = 0 ]; then
+# rebar3 breaks long lines.
+lines=$(tr -s ' \n' ' ' < "$said" | sed 's/ ===> /\n/g; s/^===> //')
+# It goes on without a plugin. That would be what is cached, whatever credentials come next: one of rebar.config's own must be there.
+plugin=''
+for name in $(echo "$lines" | sed -n 's/^Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/p'); do
+  if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then plugin=$name; fi
+done
+if [ "$(cat "$code")" = 0 ] && [ -z "$plugin" ]; then
   mkdir -p /app/packages/hex
   [ ! -e /root/.cache/rebar3/hex/packages.idx ] || cp /root/.cache/rebar3/hex/packages.idx /app/packages/hex
   exit 0
@@ -137,9 +144,8 @@ fail() {
   echo "hint: $2"
   exit 1
 }
-# rebar3 breaks long lines. It does not show what git says, so git is asked again.
-lines=$(tr -s ' \n' ' ' < "$said" | sed 's/ ===> /\n/g')
-url=$(echo "$lines" | sed -n 's/^Failed to fetch and copy dep: {git[^"]*"\([^"]*\)".*/\1/p' | tail -n 1)
+# rebar3 does not show what git says, so git is asked again.
+url=$(echo "$lines" | sed -nE "s/^(Failed to fetch and copy dep:|Errors loading plugin \{$plugin,) *\{git[^\"]*\"([^\"]*)\".*/\2/p" | tail -n 1)
 if [ -n "$url" ]; then
   what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $url"
   reason=$(git ls-remote "$url" 2>&1 >/dev/null) || true
@@ -169,6 +175,7 @@ case $reason in
 esac
 
 package=$(echo "$lines" | sed -n 's/^Package not found in any repo: \(.*[^ ]\) *$/\1/p; s/^Failed to fetch and copy dep: \([a-z].*[^ ]\) *$/\1/p' | tail -n 1)
+package=${package:-$plugin}
 if grep -q '^===> Error found in repos auth config' "$said"; then
   fail 'hex.config can not be read' "it is one Erlang map: #{<<\"acme\">> => #{repo_key => <<\"KEY\">>}}."
 elif [ -n "$package" ]; then
@@ -193,6 +200,7 @@ elif [ -n "$package" ]; then
   away=$(echo "$answers" | sed -n 's/^unreachable //p')
   [ -z "$away" ] || fail "$package can't be fetched: $(echo $away) can't be reached" 'are `network` and `hex_mirror` in invoke.yaml the right ones?'
 fi
+[ -z "$plugin" ] || fail "rebar.config's plugin $plugin can't be loaded" '`build_env: {DEBUG: "1"}` in invoke.yaml shows why'
 exit 1
 SH
 

@@ -198,6 +198,20 @@ def test_the_mirror_decides_the_dependencies(person28: Desk, hex_pm: Hex) -> Non
     assert said.err == "error: `hex_mirror` has a password or a token in it (invoke.yaml:3)\nhint: it belongs into hex.config"
 
 
+def test_a_plugin_that_is_not_to_be_had_is_an_error(person28: Desk, hex_pm: Hex, ssh: Ssh) -> None:
+    """rebar3 goes on without it, and that would be what is cached when the key is there."""
+    uses(person28, "", top=f"{{plugins, [p1_utils]}}.\n{hex_pm.repos(ACME)}")
+    assert fails(person28) == ("p1_utils can't be fetched: acme asks for a key, and there is no hex.config", ASKS)
+    hex_config(person28, hex_pm.config())
+    assert person28.invoke("deps-image").steps == ["builder"]
+    uses(person28, "", top=f"{{project_plugins, [{git(ssh.two.url, 'lib_of_two')}]}}.\n", settings=pinned(person28, ssh))
+    assert fails(person28)[0] == f"lib_of_two can't be fetched from {ssh.two.url}/lib_of_two.git: there is no SSH key"
+    assert person28.invoke("deps-image", f"--ssh=default={ssh.key}").steps == ["builder"]
+    ssh.one.serve("broken", {**app("broken"), "src/broken.erl": "-module(broken).\n-export(.\n"})
+    uses(person28, "", top=f"{{plugins, [{git(ssh.one.url, 'broken')}]}}.\n", settings=pinned(person28, ssh))
+    assert fails(person28, f"--ssh=default={ssh.key}")[0] == "rebar.config's plugin broken can't be loaded"
+
+
 def git(server_url: str, name: str) -> str:
     return f'{{{name}, {{git, "{server_url}/{name}.git", {{branch, "main"}}}}}}'
 
