@@ -70,6 +70,7 @@ if [ -n "$packages" ]; then
 fi
 if [ "$1" = builder ]; then
   command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
+  erlc -o /usr/local/lib/beamdock /usr/local/lib/beamdock/resume.erl
   # Some hooks and overlays have _build written out.
   ln -s "$REBAR_BASE_DIR" _build
   if [ -n "$trust" ]; then
@@ -88,129 +89,17 @@ ARG BUILD_PACKAGES=""
 ARG DEBIAN_MIRROR=""
 ENV REBAR_BASE_DIR=/app/_build LANG=C.UTF-8
 WORKDIR /app/src
-RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
-    --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
-    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
-    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES" "$DEBIAN_MIRROR"
-COPY --chmod=755 <<'SH' /usr/local/bin/build
-#!/bin/sh
-# build ARGUMENT...: rebar3 as this repo wants it. BUILD_ENV has lines of NAME='VALUE'; REBAR3 may be a file in the repo.
-set -eu
-set -a
-eval "${BUILD_ENV:-}"
-set +a
-# What `fetch` learned of the packages: rebar3 asks their repositories again otherwise, which a later step may have no key for.
-if [ -d /app/packages ]; then export REBAR_CACHE_DIR="${REBAR_CACHE_DIR:-/app/packages}"; fi
-case ${REBAR3:=rebar3} in */*) exec escript "$REBAR3" "$@" ;; esac
-if ! command -v "$REBAR3" >/dev/null; then
-  echo 'error: the builder has no rebar3'
-  echo 'hint: `build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
-  exit 1
-fi
-exec "$REBAR3" "$@"
-SH
-
-COPY --chmod=755 <<'SH' /usr/local/bin/fetch
-#!/bin/sh
-# fetch COMMAND...: run it with the secrets that are mounted; where a dependency can't be fetched, say which and why.
-# Secrets are in no layer and no cache key, and so how a host is reached (known_hosts, gitconfig) comes as one too.
-set -eu
-hex=/run/secrets/hex.config
-# rebar3 crashes on an empty one.
-if [ -s $hex ]; then
-  mkdir -p /root/.config/rebar3
-  ln -sf $hex /root/.config/rebar3/hex.config
-fi
-export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
-said=$(mktemp)
-code=$(mktemp)
-trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
-{ "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | tee "$said"
-# rebar3 breaks long lines.
-lines=$(tr -s ' \n' ' ' < "$said" | sed 's/ ===> /\n/g; s/^===> //')
-# It goes on without a plugin. That would be what is cached, whatever credentials come next: one of rebar.config's own must be there.
-plugin=''
-for name in $(echo "$lines" | sed -n 's/^Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/p'); do
-  if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then plugin=$name; fi
-done
-if [ "$(cat "$code")" = 0 ] && [ -z "$plugin" ]; then
-  mkdir -p /app/packages/hex
-  [ ! -e /root/.cache/rebar3/hex/packages.idx ] || cp /root/.cache/rebar3/hex/packages.idx /app/packages/hex
-  exit 0
-fi
-
-fail() {
-  echo "error: $1"
-  echo "hint: $2"
-  exit 1
-}
-# rebar3 does not show what git says, so git is asked again.
-url=$(echo "$lines" | sed -nE "s/^(Failed to fetch and copy dep:|Errors loading plugin \{$plugin,) *\{git[^\"]*\"([^\"]*)\".*/\2/p" | tail -n 1)
-if [ -n "$url" ]; then
-  what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $url"
-  reason=$(git ls-remote "$url" 2>&1 >/dev/null) || true
-else
-  what="$(echo "$lines" | sed -n 's/^Compiling \([^ ]*\).*/\1/p' | tail -n 1) can't fetch what it needs"
-  reason=$(grep -v '^===>' "$said") || true
-fi
-case $reason in
-  *'IDENTIFICATION HAS CHANGED'*)
-    fail "$what: its host key is another one than known_hosts has" 'has its owner announced a new one? It belongs into the file that `known_hosts` names' ;;
-  *'ssh: not found'*)
-    fail "$what: the builder has no ssh" '`build_packages: [openssh-client]` in invoke.yaml' ;;
-  *'Host key verification failed'*)
-    fail "$what: its host key is not known" '`known_hosts: FILE` in invoke.yaml names a file in the repo with the line that the owner of the host publishes' ;;
-  *'Permission denied (publickey'*)
-    keys=$(ssh-add -l 2>/dev/null | grep -c ':') || true
-    if [ ! -S "${SSH_AUTH_SOCK:-}" ]; then
-      fail "$what: there is no SSH key" '`ssh: default` in invoke.yaml passes on the keys of your agent, if one runs (SSH_AUTH_SOCK); `ssh: default=FILE` a key'
-    elif [ "$keys" = 0 ]; then
-      fail "$what: the SSH agent holds no key" 'ssh-add FILE'
-    fi
-    fail "$what: the SSH key is refused ($keys tried)" 'is it registered there, and not expired? `ssh-add -l` lists what the agent holds' ;;
-  *'terminal prompts disabled'* | *'Authentication failed'*)
-    [ -s /root/.netrc ] || fail "$what: it asks for a password" '--secret id=netrc,src=FILE gives one; `git_rewrites` in invoke.yaml makes it SSH'
-    fail "$what: the password in netrc is refused" 'has the token expired, and is it for this host?' ;;
-  ?*) [ -z "$url" ] || fail "$what: $(echo "$reason" | sed -n '/^fatal: /h; ${x;s/^fatal: //;p}')" 'is the address right, and does `network` in invoke.yaml let the build reach it?' ;;
-esac
-
-package=$(echo "$lines" | sed -n 's/^Package not found in any repo: \(.*[^ ]\) *$/\1/p; s/^Failed to fetch and copy dep: \([a-z].*[^ ]\) *$/\1/p' | tail -n 1)
-package=${package:-$plugin}
-if grep -q '^===> Error found in repos auth config' "$said"; then
-  fail 'hex.config can not be read' "it is one Erlang map: #{<<\"acme\">> => #{repo_key => <<\"KEY\">>}}."
-elif [ -n "$package" ]; then
-  # What each repository answers is for DEBUG alone.
-  answers=$(DEBUG=1 "$@" 2>&1 | tr -s ' \n' ' ' | sed 's/ ===> /\n/g' | sed -nE '
-    s/^(Getting definition for|Making request to get) package [^ ]+ from repo ([^ ]+).*/\2/; t keep
-    s/.* failed: (\{ok, ?\{|status code )([0-9]+).*/\2/; t show
-    s/.* failed: .*(failed_connect|timeout).*/unreachable/; t show
-    b
-    :keep
-    h; b
-    :show
-    G; s/\n/ /p' | sort -u)
-  asking=$(echo "$answers" | sed -n 's/^40[13] //p')
-  for repository in $asking; do
-    whose='rebar3 hex organization auth, or your own hand, writes ~/.config/rebar3/hex.config; in CI the variable HEX_CONFIG has its text'
-    [ -e $hex ] || fail "$package can't be fetched: $repository asks for a key, and there is no hex.config" "$whose"
-    [ -s $hex ] || fail "$package can't be fetched: $repository asks for a key, and hex.config is empty" "$whose"
-    grep -qF "<<\"$repository\"" $hex || fail "$package can't be fetched: $repository asks for a key, and hex.config has none for it" "$whose"
-  done
-  [ -z "$asking" ] || fail "$package can't be fetched: the key in hex.config is refused by $(echo $asking)" 'has it expired, or been revoked?'
-  away=$(echo "$answers" | sed -n 's/^unreachable //p')
-  [ -z "$away" ] || fail "$package can't be fetched: $(echo $away) can't be reached" 'are `network` and `hex_mirror` in invoke.yaml the right ones?'
-fi
-[ -z "$plugin" ] || fail "rebar.config's plugin $plugin can't be loaded" '`build_env: {DEBUG: "1"}` in invoke.yaml shows why'
-exit 1
-SH
-
-COPY --chmod=755 <<'ERL' /usr/local/bin/resume
-#!/usr/bin/env escript
+COPY <<'ERL' /usr/local/lib/beamdock/resume.erl
 %% resume deps|work FOLDER KEY COMMAND...: run a command that compiles on top of what an earlier build left in FOLDER, and
 %% leave there what the next one may go on from. rebar3 goes by the times of files; here their contents count: what differs
 %% from what was compiled is made newer than what came of it, and where it can't be known what did, all begins from nothing.
--mode(compile).
+-module(resume).
+-export([main/0]).
 -include_lib("kernel/include/file.hrl").
+
+main() ->
+    main(init:get_plain_arguments()),
+    halt(0).
 
 main([What, Folder, Key | Command]) ->
     Base = os:getenv("REBAR_BASE_DIR"),
@@ -223,16 +112,18 @@ main([What, Folder, Key | Command]) ->
         "deps" -> dependencies(Known, State, Base, Profile, Command);
         "work" -> project(Known, State, Base, Profile, Command)
     end,
-    To = State ++ ".new",
-    sh(["rm -rf ", q(To), "; mkdir -p ", q(To)]),
-    case What of
-        "deps" -> copy_all([Base ++ "/default"], To);
-        "work" ->
-            copy_all([F || F <- ls("."), F =/= "_build"], To ++ "/sources"),
-            copy_all([filename:join([Profile, "lib", F]) || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"], To ++ "/profile/lib")
+    New =:= maps:remove(saved, Known) orelse begin
+        To = State ++ ".new",
+        sh(["rm -rf ", q(To), "; mkdir -p ", q(To)]),
+        case What of
+            "deps" -> copy_all([Base ++ "/default"], To);
+            "work" ->
+                copy_all([F || F <- ls("."), F =/= "_build"], To ++ "/sources"),
+                copy_all([filename:join([Profile, "lib", F]) || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"], To ++ "/profile/lib")
+        end,
+        ok = file:write_file(To ++ "/known", term_to_binary(New#{saved => os:system_time(second)})),
+        sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(Folder), "; ls -t | tail -n +5 | xargs -r rm -rf"])
     end,
-    ok = file:write_file(To ++ "/known", term_to_binary(New#{saved => os:system_time(second)})),
-    sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(Folder), "; ls -t | tail -n +5 | xargs -r rm -rf"]),
     Beams = [F || L <- filelib:wildcard(Base ++ "/*/lib/*"), not is_link(L), What =:= "deps" orelse not lists:member(filename:basename(L), Layer),
         F <- filelib:wildcard(L ++ "/ebin/*.beam"), filelib:last_modified(F) >= Began],
     io:format("~s: compiled ~b modules~n", [What, length(Beams)]).
@@ -386,6 +277,127 @@ run([Name | Arguments]) ->
     receive {Port, {exit_status, Code}} -> Code end.
 ERL
 
+COPY --chmod=755 <<'SH' /usr/local/bin/resume
+#!/bin/sh
+ERL_CRASH_DUMP=/dev/null exec erl -noinput -boot no_dot_erlang -pa /usr/local/lib/beamdock -s resume main -extra "$@"
+SH
+
+RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
+    --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
+    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
+    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES" "$DEBIAN_MIRROR"
+COPY --chmod=755 <<'SH' /usr/local/bin/build
+#!/bin/sh
+# build ARGUMENT...: rebar3 as this repo wants it. BUILD_ENV has lines of NAME='VALUE'; REBAR3 may be a file in the repo.
+set -eu
+set -a
+eval "${BUILD_ENV:-}"
+set +a
+# What `fetch` learned of the packages: rebar3 asks their repositories again otherwise, which a later step may have no key for.
+if [ -d /app/packages ]; then export REBAR_CACHE_DIR="${REBAR_CACHE_DIR:-/app/packages}"; fi
+case ${REBAR3:=rebar3} in */*) exec escript "$REBAR3" "$@" ;; esac
+if ! command -v "$REBAR3" >/dev/null; then
+  echo 'error: the builder has no rebar3'
+  echo 'hint: `build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
+  exit 1
+fi
+exec "$REBAR3" "$@"
+SH
+
+COPY --chmod=755 <<'SH' /usr/local/bin/fetch
+#!/bin/sh
+# fetch COMMAND...: run it with the secrets that are mounted; where a dependency can't be fetched, say which and why.
+# Secrets are in no layer and no cache key, and so how a host is reached (known_hosts, gitconfig) comes as one too.
+set -eu
+hex=/run/secrets/hex.config
+# rebar3 crashes on an empty one.
+if [ -s $hex ]; then
+  mkdir -p /root/.config/rebar3
+  ln -sf $hex /root/.config/rebar3/hex.config
+fi
+export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+said=$(mktemp)
+code=$(mktemp)
+trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
+{ "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | tee "$said"
+# rebar3 breaks long lines.
+lines=$(tr -s ' \n' ' ' < "$said" | sed 's/ ===> /\n/g; s/^===> //')
+# It goes on without a plugin. That would be what is cached, whatever credentials come next: one of rebar.config's own must be there.
+plugin=''
+for name in $(echo "$lines" | sed -n 's/^Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/p'); do
+  if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then plugin=$name; fi
+done
+if [ "$(cat "$code")" = 0 ] && [ -z "$plugin" ]; then
+  mkdir -p /app/packages/hex
+  [ ! -e /root/.cache/rebar3/hex/packages.idx ] || cp /root/.cache/rebar3/hex/packages.idx /app/packages/hex
+  exit 0
+fi
+
+fail() {
+  echo "error: $1"
+  echo "hint: $2"
+  exit 1
+}
+# rebar3 does not show what git says, so git is asked again.
+url=$(echo "$lines" | sed -nE "s/^(Failed to fetch and copy dep:|Errors loading plugin \{$plugin,) *\{git[^\"]*\"([^\"]*)\".*/\2/p" | tail -n 1)
+if [ -n "$url" ]; then
+  what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $url"
+  reason=$(git ls-remote "$url" 2>&1 >/dev/null) || true
+else
+  what="$(echo "$lines" | sed -n 's/^Compiling \([^ ]*\).*/\1/p' | tail -n 1) can't fetch what it needs"
+  reason=$(grep -v '^===>' "$said") || true
+fi
+case $reason in
+  *'IDENTIFICATION HAS CHANGED'*)
+    fail "$what: its host key is another one than known_hosts has" 'has its owner announced a new one? It belongs into the file that `known_hosts` names' ;;
+  *'ssh: not found'*)
+    fail "$what: the builder has no ssh" '`build_packages: [openssh-client]` in invoke.yaml' ;;
+  *'Host key verification failed'*)
+    fail "$what: its host key is not known" '`known_hosts: FILE` in invoke.yaml names a file in the repo with the line that the owner of the host publishes' ;;
+  *'Permission denied (publickey'*)
+    keys=$(ssh-add -l 2>/dev/null | grep -c ':') || true
+    if [ ! -S "${SSH_AUTH_SOCK:-}" ]; then
+      fail "$what: there is no SSH key" '`ssh: default` in invoke.yaml passes on the keys of your agent, if one runs (SSH_AUTH_SOCK); `ssh: default=FILE` a key'
+    elif [ "$keys" = 0 ]; then
+      fail "$what: the SSH agent holds no key" 'ssh-add FILE'
+    fi
+    fail "$what: the SSH key is refused ($keys tried)" 'is it registered there, and not expired? `ssh-add -l` lists what the agent holds' ;;
+  *'terminal prompts disabled'* | *'Authentication failed'*)
+    [ -s /root/.netrc ] || fail "$what: it asks for a password" '--secret id=netrc,src=FILE gives one; `git_rewrites` in invoke.yaml makes it SSH'
+    fail "$what: the password in netrc is refused" 'has the token expired, and is it for this host?' ;;
+  ?*) [ -z "$url" ] || fail "$what: $(echo "$reason" | sed -n '/^fatal: /h; ${x;s/^fatal: //;p}')" 'is the address right, and does `network` in invoke.yaml let the build reach it?' ;;
+esac
+
+package=$(echo "$lines" | sed -n 's/^Package not found in any repo: \(.*[^ ]\) *$/\1/p; s/^Failed to fetch and copy dep: \([a-z].*[^ ]\) *$/\1/p' | tail -n 1)
+package=${package:-$plugin}
+if grep -q '^===> Error found in repos auth config' "$said"; then
+  fail 'hex.config can not be read' "it is one Erlang map: #{<<\"acme\">> => #{repo_key => <<\"KEY\">>}}."
+elif [ -n "$package" ]; then
+  # What each repository answers is for DEBUG alone.
+  answers=$(DEBUG=1 "$@" 2>&1 | tr -s ' \n' ' ' | sed 's/ ===> /\n/g' | sed -nE '
+    s/^(Getting definition for|Making request to get) package [^ ]+ from repo ([^ ]+).*/\2/; t keep
+    s/.* failed: (\{ok, ?\{|status code )([0-9]+).*/\2/; t show
+    s/.* failed: .*(failed_connect|timeout).*/unreachable/; t show
+    b
+    :keep
+    h; b
+    :show
+    G; s/\n/ /p' | sort -u)
+  asking=$(echo "$answers" | sed -n 's/^40[13] //p')
+  for repository in $asking; do
+    whose='rebar3 hex organization auth, or your own hand, writes ~/.config/rebar3/hex.config; in CI the variable HEX_CONFIG has its text'
+    [ -e $hex ] || fail "$package can't be fetched: $repository asks for a key, and there is no hex.config" "$whose"
+    [ -s $hex ] || fail "$package can't be fetched: $repository asks for a key, and hex.config is empty" "$whose"
+    grep -qF "<<\"$repository\"" $hex || fail "$package can't be fetched: $repository asks for a key, and hex.config has none for it" "$whose"
+  done
+  [ -z "$asking" ] || fail "$package can't be fetched: the key in hex.config is refused by $(echo $asking)" 'has it expired, or been revoked?'
+  away=$(echo "$answers" | sed -n 's/^unreachable //p')
+  [ -z "$away" ] || fail "$package can't be fetched: $(echo $away) can't be reached" 'are `network` and `hex_mirror` in invoke.yaml the right ones?'
+fi
+[ -z "$plugin" ] || fail "rebar.config's plugin $plugin can't be loaded" '`build_env: {DEBUG: "1"}` in invoke.yaml shows why'
+exit 1
+SH
+
 # The dependencies, compiled. Made anew when what decides them changes, never for a change of the project's sources.
 # STORE: which earlier builds' files to go on from; tasks.py sets it at a desk. Without it all is compiled from nothing.
 FROM base AS builder
@@ -435,7 +447,9 @@ if [ -e /git/HEAD ]; then
   cp -a /git .git
   git config --global --add safe.directory '*'
 fi
-build as "$PROFILE" tar ${RELEASE:+--relname "$RELEASE"} || {
+# At a desk without the detour of a compressed tarball, which takes as long as all else but assembling.
+if [ -n "$WORK" ]; then what=release; else what=tar; fi
+build as "$PROFILE" $what ${RELEASE:+--relname "$RELEASE"} || {
   [ -n "$RELEASE" ] || echo 'hint: where rebar.config has several releases, --build-arg RELEASE=NAME chooses one'
   exit 1
 }
@@ -451,12 +465,16 @@ fail() {
   exit 1
 }
 if [ -n "$WORK" ]; then resume work /work "$WORK" assemble; else assemble; fi
-set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/*.tar.gz
-name=$(basename "$(dirname "$1")")
+set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/
+name=$(basename "$1")
 home=/opt/${RELEASE:-release}
 mkdir -p "/out$home" /tarball
-tar -xzf "$1" -C "/out$home"
-mv "$1" /tarball
+if [ -n "$WORK" ]; then
+  cp -rL --preserve=mode "$1." "/out$home"
+else
+  tar -xzf "$1"*.tar.gz -C "/out$home"
+  mv "$1"*.tar.gz /tarball
+fi
 cd "/out$home"
 ls -d erts-* >/dev/null 2>&1 ||
   fail "the release has no Erlang runtime in it (profile $PROFILE)" \
@@ -468,6 +486,7 @@ version=$(cut -d ' ' -f 2 releases/start_erl.data)
 [ ! -d "releases/$version
 " ] ||
   fail "the version, $version, ends in a newline, and such a release does not boot" "rebar.config, in {cmd, \"...\"}: add | tr -d '\\\\n'"
+[ -e "releases/$version/start.boot" ] || [ ! -e "releases/$version/$name.boot" ] || cp "releases/$version/$name.boot" "releases/$version/start.boot"
 [ -e "releases/$version/start.boot" ] ||
   fail "the release has no boot script, releases/$version/start.boot" "does something in rebar.config's overlay remove it?"
 [ -x "bin/$name" ] ||

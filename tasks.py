@@ -1044,7 +1044,7 @@ def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, 
         )[:16]
 
     found = {}
-    if target not in ("builder", "prod_compiled"):
+    if target not in ("builder", "prod_compiled", "tarball"):
         found = {"WORK": key("releaser", NOT_OF_COMPILING), "COMPILED": "builder"}
     # In the default profile rebar3 does not show what is no dependency any more.
     return found if profile == "default" else {**found, "STORE": key("builder", NOT_OF_DEPENDENCIES, "PREBUILD")}

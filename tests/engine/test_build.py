@@ -180,7 +180,7 @@ def test_source_edit_leaves_the_dependencies(tiny_on_each: Desk) -> None:
     desk.invoke("build")
     desk.repo.edit("src/tiny.erl", "42", "43")
     done = desk.invoke("build")
-    assert {"prod_compiled", "releaser"} <= set(done.steps)
+    assert done.steps == ["checked", "releaser"]
     assert not {"base", "builder", "runner_base"} & set(done.steps)
     container = desk.start()
     assert desk.node(container, "eval", "tiny:answer().") == "43"
