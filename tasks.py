@@ -1094,6 +1094,8 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
     elif "=" in mode:
         imports, to = [*imports, mode], mode
     to = "" if not export else export if isinstance(export, str) else to
+    if to == "type=inline" and "BUILDKIT_INLINE_CACHE" in plan.build_args:
+        to = ""  # the same in older words; BuildKit refuses both together
     if to and "ignore-error" not in to and to != "type=inline":
         to += ",ignore-error=true"
     if plan.no_cache:

@@ -126,6 +126,7 @@ DEPS = "r.example/shop:deps-KEY"
         ("x", {"target": "builder"}, (["x", "main", "deps-of-main"], "type=inline", "")),
         ("x", {"cache": "registry"}, (["cache-x", "cache-main"], "cache-x,mode=max,ignore-error=true", "")),
         ("x", {"cache": "none"}, ([], "", "")),
+        ("main", {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}}, (["main", "deps-of-main"], "", DEPS)),
         ("x", {"cache": "type=s3,bucket=b"}, (["type=s3,bucket=b"], "type=s3,bucket=b,ignore-error=true", "")),
     ],
 )
