@@ -470,7 +470,7 @@ name=$(basename "$1")
 home=/opt/${RELEASE:-release}
 mkdir -p "/out$home" /tarball
 if [ -n "$WORK" ]; then
-  cp -rL --preserve=mode "$1." "/out$home"
+  ! ls -d "$1"erts-* >/dev/null 2>&1 || cp -rL --preserve=mode "$1." "/out$home"
 else
   tar -xzf "$1"*.tar.gz -C "/out$home"
   mv "$1"*.tar.gz /tarball
