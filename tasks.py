@@ -1230,9 +1230,11 @@ def require_docker() -> None:
     require_engine(ask_docker(["version", "--format={{json .}}"])[0])
 
 
-def require_buildx() -> Builder:
-    """Look, before anything is done, that an engine answers and that a new enough buildx has a builder."""
-    version, info, inspected = ask_docker(["version", "--format={{json .}}"], ["info", "--format={{json .}}"], ["buildx", "inspect"])
+def require_buildx(*more: Sequence[str]) -> tuple[Builder, list[tuple[str, str]]]:
+    """Look, before anything is done, that an engine answers and that a new enough buildx has a builder. more: other questions,
+    asked at the same time; their answers."""
+    questions = [["version", "--format={{json .}}"], ["info", "--format={{json .}}"], ["buildx", "inspect"], *more]
+    version, info, inspected, *answers = ask_docker(*questions)
     require_engine(version)
     facts = json.loads(info[0])
     plugin = next((p["Version"] for p in facts["ClientInfo"].get("Plugins") or () if p["Name"] == "buildx"), "")
@@ -1248,7 +1250,8 @@ def require_buildx() -> Builder:
     containerd = "containerd.snapshotter" in str(facts["DriverStatus"])
     own = driver[1] != "docker"
     name = re.search(r"^Name:\s*(\S+)", inspected[0], re.MULTILINE)
-    return Builder(driver[1], own or (containerd and number >= (0, 22)), own or containerd, f"{name[1] if own and name else facts['ID']}")
+    identity = str(name[1] if own and name else facts["ID"])
+    return Builder(driver[1], own or (containerd and number >= (0, 22)), own or containerd, identity), answers
 
 
 @contextlib.contextmanager
@@ -1479,18 +1482,22 @@ def write_record(plan: Build, builder: Builder) -> None:
     (plan.project.context_folder / "deps.json").write_text(json.dumps(record, indent=1))
 
 
-def deps_there(reference: str, quiet: bool) -> bool:
+def about_deps(reference: str) -> list[str]:
+    """docker's words to ask the registry for a dependency image."""
+    return ["buildx", "imagetools", "inspect", "--format={{json .Image}}", reference]
+
+
+def deps_there(reference: str, answer: tuple[str, str], quiet: bool) -> bool:
     """Has the registry this dependency image, and is it one of ours? A registry that does not answer has none."""
-    words = ["buildx", "imagetools", "inspect", "--format={{json .Image}}", reference]
-    asked = subprocess.run([*map(str, client().docker_cmd), *words], capture_output=True, text=True, check=False)
-    if asked.returncode and "not found" not in asked.stderr:
-        last = (asked.stderr.strip().splitlines() or ["?"])[-1].removeprefix("ERROR: ")
-        say(f"going on without the dependencies' image: {last}", quiet)
-    return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in asked.stdout.replace(" ", "")
+    out, err = answer
+    if err.strip() and not out.strip() and "not found" not in err:
+        say(f"going on without the dependencies' image: {err.strip().splitlines()[-1].removeprefix('ERROR: ')}", quiet)
+    return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in out.replace(" ", "")
 
 
-def with_caches(plan: Build, builder: Builder, flags: Common) -> Build:
-    """The build with the caches that are there and of use; an error where the engine can't export what it should."""
+def with_caches(plan: Build, builder: Builder, answers: Sequence[tuple[str, str]], flags: Common) -> Build:
+    """The build with the caches that are there and of use; an error where the engine can't export what it should. answers: of
+    the registry, about the dependencies' image, where it was asked already."""
     if plan.export and plan.export != "type=inline" and not builder.exports:
         raise failure(
             f"this engine's image store can't export a cache ({plan.export.split(',')[0]})",
@@ -1499,7 +1506,11 @@ def with_caches(plan: Build, builder: Builder, flags: Common) -> Build:
     last = last_build(plan.project)
     if not plan.export and last.get("key") == deps_key(plan) and where_compiled(plan, builder) in last.get("compiled", []):
         return dataclasses.replace(plan, imports=(), deps="")
-    return dataclasses.replace(plan, deps=plan.deps if plan.deps and deps_there(plan.deps, flags.quiet) else "")
+    if not plan.deps:
+        return plan
+    if not deps_there(plan.deps, (answers or ask_docker(about_deps(plan.deps)))[0], flags.quiet):
+        return dataclasses.replace(plan, deps="")
+    return dataclasses.replace(plan, imports=tuple(text for text in plan.imports if ":deps-of-" not in text))
 
 
 def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, str]:
@@ -1521,10 +1532,14 @@ def build_image(plan: Build, flags: Common) -> bool:
     if not project.dockerfile:
         file = project.root / project.settings.dockerfile
         raise failure(f"{file} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
-    builder = Builder("docker", direct=False) if flags.dry_run else require_buildx()
+    answers: Sequence[tuple[str, str]] = ()
+    builder = Builder("docker", direct=False)
+    if not flags.dry_run:
+        compiled_here = not plan.export and last_build(project).get("key") == deps_key(plan) and last_build(project).get("compiled")
+        builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not compiled_here else []))
     for look in BEFORE_BUILD:
         look(plan, flags)
-    plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, flags)
+    plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, answers, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
     project.context_folder.mkdir(parents=True, exist_ok=True)
@@ -1992,7 +2007,7 @@ def push_deps(plan: Build, branch: str, flags: BuildFlags) -> list[str]:
     What fails here is said, and fails nothing: the image itself can be built without."""
     alias = [f"{plan.project.repository}:deps-of-{branch_tag(branch)}"] if branch else []
     try:
-        if not deps_there(plan.deps, flags.quiet):
+        if not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
             tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
             build_image(plan_deps(plan.project, flags, tags, PUSHED, branch), flags)
             return [plan.deps, *alias]

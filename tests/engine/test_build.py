@@ -174,6 +174,19 @@ def test_edits_that_a_release_does_not_read(tiny: Desk) -> None:
     assert tiny.invoke("build").steps == []
 
 
+def test_a_commit_of_documents_compiles_nothing(tiny_on_each: Desk) -> None:
+    """It is another version: that is written into the release, which is looked at again. In CI too, where all is from nothing."""
+    desk = tiny_on_each
+    for env in ({}, {"CI": "true"}):
+        desk.invoke("build", env=env)
+        desk.repo.write("README.md", str(env))
+        desk.repo.write("test/tiny_SUITE.erl", f"% {env}")
+        desk.repo.commit()
+        done = desk.invoke("build", env=env)
+        assert done.steps == ["checked", "releaser"]
+        assert env or "0 modules compiled" in done.err
+
+
 def test_source_edit_leaves_the_dependencies(tiny_on_each: Desk) -> None:
     """The edit is in the image, and neither the toolchain nor the dependencies were made again."""
     desk = tiny_on_each

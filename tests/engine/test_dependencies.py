@@ -173,6 +173,32 @@ def test_without_a_lock(shop: Shop) -> None:
     assert (compiled, set(fetched)) == (set(LIBRARIES), set(LIBRARIES))
 
 
+def test_dependencies_of_applications_and_of_the_profile(shop: Shop) -> None:
+    """An umbrella whose application has one of its own, and one that only the profile has: both are in the layer."""
+    repo = shop.desk.repo
+    (repo.path / "src/shop.app.src").unlink()
+    (repo.path / "src/shop.erl").unlink()
+    repo.write("apps/shop/src/shop.app.src", '{application, shop, [{vsn, "1"}, {applications, [kernel, stdlib, plain, other]}]}.\n')
+    repo.write("apps/shop/src/shop.erl", "-module(shop).\n")
+    repo.write("apps/shop/rebar.config", f"{{deps, [{shop.host.dependency('plain')}]}}.\n")
+    prod = f"[{{relx, [{{mode, prod}}]}}, {{deps, [{shop.host.dependency('other')}]}}]"
+    repo.write("rebar.config", f'{{relx, [{{release, {{shop, "1"}}, [shop]}}]}}.\n{{profiles, [{{prod, {prod}}}]}}.\n')
+    repo.write("rebar.lock", f"[{shop.host.pin('plain')}].\n")
+    assert set(shop.host.fetched()) == set()
+    assert "builder" in shop.desk.invoke("build").steps
+    assert set(shop.host.fetched()) == {"plain", "other"}
+    repo.edit("apps/shop/src/shop.erl", "(shop).", "(shop).\n-export([f/0]).\nf() -> plain:version().")
+    assert "builder" not in shop.desk.invoke("build").steps
+    node = shop.desk.invoke("run", "--detach").out
+    shop.desk.answers(node)
+    assert shop.desk.node(node, "eval", "{shop:f(), other:version()}.") == "{v1,v1}"
+    shop.desk.sweep()
+    shop.host.library("plain", needs("plain"), "v2")
+    repo.write("apps/shop/rebar.config", f"{{deps, [{shop.host.dependency('plain', 'v2')}]}}.\n")
+    repo.write("rebar.lock", f"[{shop.host.pin('plain', 'v2')}].\n")
+    assert "builder" in shop.desk.invoke("build").steps
+
+
 NOT_THEIRS: dict[str, Callable[[Repo], object]] = {
     "relx": lambda r: r.edit("rebar.config", "sasl]", "sasl, crypto]"),
     "erl_opts": lambda r: r.edit("rebar.config", "debug_info", "debug_info, {d, 'X'}"),

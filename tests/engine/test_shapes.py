@@ -40,8 +40,10 @@ def forgotten() -> Iterator[None]:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_path: Path, rows: list[str]) -> None:
     desk = Desk(engine28, shape.make(tmp_path / "repo", IMAGE, engine28))
+    # Every other one as CI does it: from nothing, and by way of the tarball.
+    env = {"CI": "true"} if SHAPES.index(shape) % 2 else {}
     began = time.monotonic()
-    said = desk.invoke("build", *shape.args).err
+    said = desk.invoke("build", *shape.args, env=env).err
     seconds = time.monotonic() - began
     assert " ".join(("next: invoke run", *shape.args)) in said
     container = desk.invoke("run", "--detach", "--tag", desk.repo.head, "--name", IMAGE, *shape.args).out
