@@ -108,6 +108,7 @@ main([What, Folder, Key | Command]) ->
     Known = case file:read_file(State ++ "/known") of {ok, Bytes} -> binary_to_term(Bytes); _ -> #{} end,
     Began = next_second(maps:get(saved, Known, 0)),
     Layer = ls(Profile ++ "/lib"),
+    Graphs = filelib:wildcard(Profile ++ "/lib/.rebar3/*/*"),
     New = case What of
         "deps" -> dependencies(Known, State, Base, Profile, Command);
         "work" -> project(Known, State, Base, Profile, Command)
@@ -119,7 +120,10 @@ main([What, Folder, Key | Command]) ->
             "deps" -> copy_all([Base ++ "/default"], To);
             "work" ->
                 copy_all([F || F <- ls("."), F =/= "_build"], To ++ "/sources"),
-                copy_all([filename:join([Profile, "lib", F]) || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"], To ++ "/profile/lib")
+                copy_all([filename:join([Profile, "lib", F]) || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"], To ++ "/profile/lib"),
+                % What rebar3 found out of the project's files; the dependencies' stays theirs.
+                [copy_all([F], To ++ "/profile/lib/.rebar3/" ++ filename:basename(filename:dirname(F)))
+                    || F <- filelib:wildcard(Profile ++ "/lib/.rebar3/*/*") -- Graphs]
         end,
         ok = file:write_file(To ++ "/known", term_to_binary(New#{saved => os:system_time(second)})),
         sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(Folder), "; ls -t | tail -n +5 | xargs -r rm -rf"])
@@ -470,7 +474,12 @@ name=$(basename "$1")
 home=/opt/${RELEASE:-release}
 mkdir -p "/out$home" /tarball
 if [ -n "$WORK" ]; then
-  ! ls -d "$1"erts-* >/dev/null 2>&1 || cp -rL --preserve=mode "$1." "/out$home"
+  if [ -n "$(find "$1" -type l -print -quit)" ]; then
+    ! ls -d "$1"erts-* >/dev/null 2>&1 || cp -rL --preserve=mode "$1." "/out$home"
+  else
+    rmdir "/out$home"
+    mv "$1" "/out$home"
+  fi
 else
   tar -xzf "$1"*.tar.gz -C "/out$home"
   mv "$1"*.tar.gz /tarball

@@ -191,7 +191,7 @@ def test_dependencies_of_applications_and_of_the_profile(shop: Shop) -> None:
     assert "builder" not in shop.desk.invoke("build").steps
     node = shop.desk.invoke("run", "--detach").out
     shop.desk.answers(node)
-    assert shop.desk.node(node, "eval", "{shop:f(), other:version()}.") == "{v1,v1}"
+    assert shop.desk.node(node, "eval", "{shop:f(), other:version()}.") == "{v1, v1}"
     shop.desk.sweep()
     shop.host.library("plain", needs("plain"), "v2")
     repo.write("apps/shop/rebar.config", f"{{deps, [{shop.host.dependency('plain', 'v2')}]}}.\n")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,8 +60,9 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
 
 @pytest.fixture
 def work(repo: Repo, engine28: Engine) -> Iterator[Desk]:
-    """The repo as it was committed, on a desk where others were worked on before."""
+    """The repo as it was committed, but for a file that no build has seen: BuildKit has no layer for it yet."""
     first = repo.head
+    repo.write("config/new.config", uuid.uuid4().hex)
     yield Desk(engine28, repo)
     repo.git("switch", "--quiet", "--force", repo.branch)
     repo.git("reset", "--quiet", "--hard", first)
