@@ -105,8 +105,11 @@ main([What, Folder, Key | Command]) ->
     Base = os:getenv("REBAR_BASE_DIR"),
     Profile = filename:join(Base, os:getenv("PROFILE")),
     State = filename:join(Folder, Key ++ "-" ++ toolchain()),
-    Known = case file:read_file(State ++ "/known") of {ok, Bytes} -> binary_to_term(Bytes); _ -> #{} end,
-    Began = next_second(maps:get(saved, Known, 0)),
+    Kept = try binary_to_term(read(State ++ "/known")) catch _:_ -> #{} end,
+    Saved = maps:get(saved, Kept, 0),
+    Began = next_second(Saved),
+    % A clock that went back makes what is written now look older than what was compiled.
+    Known = case os:system_time(second) > Saved of true -> Kept; false -> #{} end,
     Layer = ls(Profile ++ "/lib"),
     Graphs = filelib:wildcard(Profile ++ "/lib/.rebar3/*/*"),
     New = case What of
@@ -119,7 +122,8 @@ main([What, Folder, Key | Command]) ->
         case What of
             "deps" -> copy_all([Base ++ "/default"], To);
             "work" ->
-                copy_all([F || F <- ls("."), F =/= "_build"], To ++ "/sources"),
+                sh(["mkdir ", q(To ++ "/sources"), "; find . -mindepth 1 -maxdepth 1 ! -name _build ! -name rebar.lock -exec cp -a {} ",
+                    q(To ++ "/sources"), " ';'"]),
                 copy_all([filename:join([Profile, "lib", F]) || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"], To ++ "/profile/lib"),
                 % What rebar3 found out of the project's files; the dependencies' stays theirs.
                 [copy_all([F], To ++ "/profile/lib/.rebar3/" ++ filename:basename(filename:dirname(F)))
@@ -135,26 +139,39 @@ main([What, Folder, Key | Command]) ->
 %% The dependencies. rebar3 fetches what is another version now, and compiles it; then what was compiled with the old one.
 dependencies(Known, State, Base, Profile, Command) ->
     Before = maps:get(libraries, Known, #{}),
+    Locks = locks(),
     Before =:= #{} orelse copy_all([State ++ "/default"], Base),
+    % rebar3 looks at versions alone, and two sources may have the same.
+    Old = maps:get(locks, Known, #{}),
+    [sh(["rm -rf ", q(Base ++ "/default/lib/" ++ Name)]) || Name <- maps:keys(Old), maps:get(Name, Old) =/= maps:get(Name, Locks, none)],
     First = run(Command),
     Now = libraries(Base, Profile),
     Changed = changed(Before, Now),
-    Headers = [L || L <- Changed, differs(headers, L, Before, Now)],
-    Users = users(transforms(Changed, Before, Now), maps:keys(Now) -- Changed),
+    Transforms = transforms(Changed, Before, Now),
+    Names = spread(lists:usort(Transforms ++ [list_to_binary(filename:basename(F)) || F <- headers(Changed, Before, Now)]), maps:keys(Now)),
+    Users = users(Names, maps:keys(Now) -- Changed),
     % What is no longer a dependency is not linked into the profile.
     Gone = ls(Base ++ "/default/lib") -- ls(Profile ++ "/lib"),
-    Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse [L || L <- Changed, differs(native, L, Before, Now)] =/= []),
-    Again = Before =/= #{} andalso Headers ++ Users =/= [],
+    Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse moved(Before, Now) orelse users(Transforms, ["."]) =/= []
+        orelse [L || L <- Changed, What <- [native, plugins], is_map_key(L, Before), differs(What, L, Before, Now)] =/= []),
     if
         Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse halt(1);
         First =/= 0 -> halt(First);
-        Again ->
-            touch(Headers),
+        Before =/= #{}, Users =/= [] ->
             [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- Users],
             run(Command) =:= 0 orelse halt(1);
         true -> ok
     end,
-    #{libraries => libraries(Base, Profile)}.
+    #{libraries => libraries(Base, Profile), locks => Locks}.
+
+%% What rebar.lock says of each dependency: its source, and the digests of packages.
+locks() ->
+    {Pins, Digests} = case file:consult("rebar.lock") of
+        {ok, [{_, L} | More]} -> {L, More};
+        {ok, [L | More]} -> {L, More};
+        _ -> {[], []}
+    end,
+    #{binary_to_list(Name) => {Pin, [proplists:get_value(Name, D) || Ds <- Digests, {_, D} <- Ds]} || Pin <- Pins, Name <- [element(1, Pin)]}.
 
 %% The project: its tree as it was, with what compilers and hooks wrote into it, and the context's files over it.
 project(Known, State, Base, Profile, Command) ->
@@ -164,11 +181,14 @@ project(Known, State, Base, Profile, Command) ->
     Now = libraries(Base, Profile),
     Changed = changed(Before, Now),
     Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
+    Hooks = os:getenv("PREBUILD", "") =/= "" orelse [F || F <- maps:keys(New), lists:prefix("rebar.config", filename:basename(F)),
+        binary:match(read("/context/" ++ F), <<"_hooks">>) =/= nomatch] =/= [],
+    Transforms = [F || {F, {_, _, true}} <- maps:to_list(Old) ++ maps:to_list(New)] =/= [],
     Safe = Old =/= #{} andalso maps:get(plugins, Known) =:= Plugins
         andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
-        andalso transforms(Changed, Before, Now) =:= []
-        andalso (Changed =:= [] orelse [F || {F, {_, _, true}} <- maps:to_list(New)] =:= [])
-        andalso lists:all(fun(F) -> is_safe(F, Old, New) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
+        andalso transforms(Changed, Before, Now) =:= [] andalso not moved(Before, Now)
+        andalso (Changed =:= [] orelse not (Hooks orelse Transforms))
+        andalso lists:all(fun(F) -> is_safe(F, Old, New, Hooks, Transforms) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
     if
         Safe ->
             sh(["cp -a ", q(State ++ "/sources/."), " .; mkdir -p ", q(Profile), "; cp -a ", q(State ++ "/profile/."), " ", q(Profile)]),
@@ -181,14 +201,14 @@ project(Known, State, Base, Profile, Command) ->
     #{libraries => Now, sources => New, plugins => Plugins}.
 
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
-%% else a new header hides, what a parse transform calls, or what a hook reads.
-is_safe(File, Old, New) ->
-    Application = lists:takewhile(fun(Part) -> Part =/= "src" end, filename:split(File)),
-    Transforms = [F || {F, {_, _, true}} <- maps:to_list(Old) ++ maps:to_list(New), lists:prefix(Application, filename:split(F))],
+%% else a new header hides, what a parse transform calls, what a hook reads, or where a link leads now.
+is_safe(File, Old, New, Hooks, Transforms) ->
+    Link = lists:keymember(link, 1, [maps:get(File, Old, {}), maps:get(File, New)]),
     case filename:extension(File) of
-        ".erl" -> Transforms =:= [];
-        ".hrl" -> Transforms =:= [] andalso is_map_key(File, Old);
-        Other -> lists:member(Other, [".src", ".config", ".args", ".lock", ".script", ".md"])
+        _ when Link -> false;
+        ".erl" -> not Transforms;
+        ".hrl" -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
+        Other -> not Hooks andalso lists:member(Other, [".src", ".config", ".args", ".lock", ".script", ".md"])
     end.
 
 %% Compiled libraries, folder -> what of it concerns those that are compiled with it.
@@ -199,11 +219,32 @@ library(Folder) ->
     Beams = [{filename:basename(F, ".beam"), read(F)} || F <- filelib:wildcard(Folder ++ "/ebin/*.beam")],
     Digest = fun(Pattern) -> digest([{F, read(F)} || F <- filelib:wildcard(Folder ++ Pattern)]) end,
     Calls = [A || F <- filelib:wildcard(Folder ++ "/ebin/*.app"), {ok, [{application, _, P}]} <- [file:consult(F)], A <- proplists:get_value(applications, P, [])],
-    #{code => digest(Beams), headers => Digest("/{src,include}/**/*.hrl"), native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"),
+    Config = [T || F <- filelib:wildcard(Folder ++ "/rebar.config"), {ok, Terms} <- [file:consult(F)], T <- Terms, is_tuple(T),
+        lists:member(element(1, T), [plugins, project_plugins, provider_hooks])],
+    #{code => digest(Beams), headers => #{F => digest(read(F)) || F <- filelib:wildcard(Folder ++ "/{src,include}/**/*.hrl")},
+      native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"), plugins => digest({Config, filelib:wildcard(Folder ++ "/rebar.config.script")}),
       calls => Calls, transforms => [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, <<"parse_transform">>) =/= nomatch,
         {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member({parse_transform, 2}, Exports)]}.
 
-changed(Before, Now) -> [L || L <- maps:keys(Now), differs(code, L, Before, Now) orelse differs(headers, L, Before, Now)].
+changed(Before, Now) -> [L || L <- maps:keys(Now), lists:any(fun(What) -> differs(What, L, Before, Now) end, [code, headers, native])].
+
+%% The headers of these libraries that are others now.
+headers(Changed, Before, Now) ->
+    [F || L <- Changed, Old <- [maps:get(headers, maps:get(L, Before, #{}), #{})], {F, Digest} <- maps:to_list(maps:get(headers, maps:get(L, Now))),
+        maps:get(F, Old, Digest) =/= Digest].
+
+%% Has a header come or gone, in a library that was there? Then another may be found in its place.
+moved(Before, Now) ->
+    [L || {L, #{headers := Old}} <- maps:to_list(Before), #{headers := New} <- [maps:get(L, Now, #{})], maps:keys(Old) =/= maps:keys(New)] =/= [].
+
+%% These names, and those of the headers that name one of them.
+spread(Names, Libraries) ->
+    Found = [list_to_binary(filename:basename(F)) || Names =/= [], L <- Libraries, F <- filelib:wildcard(L ++ "/{src,include}/**/*.hrl"),
+        binary:match(read(F), Names) =/= nomatch],
+    case lists:usort(Names ++ Found) of
+        Names -> Names;
+        More -> spread(More, Libraries)
+    end.
 
 differs(What, Library, Before, Now) -> maps:get(What, maps:get(Library, Before, #{}), new) =/= maps:get(What, maps:get(Library, Now)).
 
@@ -220,11 +261,11 @@ reach(Names, All) ->
         More -> reach(More, All)
     end.
 
-%% The libraries that name one of these parse transforms.
+%% The libraries that name one of these parse transforms or headers.
 users([], _) -> [];
-users(Transforms, Libraries) ->
-    Names = fun(F) -> binary:match(read(F), Transforms) =/= nomatch end,
-    [L || L <- Libraries, lists:any(Names, [F || P <- ["/rebar.config*", "/{src,include}/**/*.{erl,hrl}"], F <- filelib:wildcard(L ++ P)])].
+users(Names, Libraries) ->
+    Uses = fun(F) -> binary:match(read(F), Names) =/= nomatch end,
+    [L || L <- Libraries, lists:any(Uses, [F || P <- ["/rebar.config*", "/{src,include}/**/*.{erl,hrl}"], F <- filelib:wildcard(L ++ P)])].
 
 touch(Libraries) -> [file:change_time(F, calendar:local_time()) || L <- Libraries, F <- filelib:wildcard(L ++ "/{src,include}/**/*.hrl")].
 
@@ -345,7 +386,7 @@ fail() {
 # rebar3 does not show what git says, so git is asked again.
 url=$(echo "$lines" | sed -nE "s/^(Failed to fetch and copy dep:|Errors loading plugin \{$plugin,) *\{git[^\"]*\"([^\"]*)\".*/\2/p" | tail -n 1)
 if [ -n "$url" ]; then
-  what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $url"
+  what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $(echo "$url" | sed 's#\(https\{0,1\}://\)[^@/]*@#\1#')"
   reason=$(git ls-remote "$url" 2>&1 >/dev/null) || true
 else
   what="$(echo "$lines" | sed -n 's/^Compiling \([^ ]*\).*/\1/p' | tail -n 1) can't fetch what it needs"

@@ -664,7 +664,9 @@ def reduced(
     """The same files without what does not matter; whole where a script reads them, as it may look at anything."""
     if any(name.endswith("rebar.config.script") for name in files):
         return dict(files)
-    texts = {name: content.decode(errors="surrogateescape") for name, content in files.items() if Path(name).name in REDUCED}
+    # A checkout is a dependency: its own erl_opts count.
+    own = {name: content for name, content in files.items() if Path(name).name in REDUCED and not name.startswith("_checkouts/")}
+    texts = {name: content.decode(errors="surrogateescape") for name, content in own.items()}
     few = {name: reduce_config(text, profile, without, locked).encode(errors="surrogateescape") for name, text in texts.items()}
     return {**files, **few}
 
@@ -744,11 +746,16 @@ def existing(project: Project, name: str, where: str) -> Path:
 
 def refuse_passwords(settings: Settings, sources: Mapping[str, str]) -> None:
     """Addresses are seen in many places: in the image's history, in errors, in the repo."""
-    addresses = {"hex_mirror": [settings.hex_mirror], "git_rewrites": [*settings.git_rewrites, *settings.git_rewrites.values()]}
+    addresses = {
+        "hex_mirror": [settings.hex_mirror],
+        "debian_mirror": [settings.debian_mirror],
+        "git_rewrites": [*settings.git_rewrites, *settings.git_rewrites.values()],
+    }
     for name, values in addresses.items():
         if any(re.match(r"https?://[^/]*@|\w+://[^/]*:[^/]*@", value) for value in values):
-            where = "into hex.config" if name == "hex_mirror" else "into netrc: --secret id=netrc,src=FILE"
-            raise failure(f"`{name}` has a password or a token in it ({sources.get(name, 'default')})", f"it belongs {where}")
+            hints = {"hex_mirror": "it belongs into hex.config", "debian_mirror": "a mirror that asks for none is needed"}
+            hint = hints.get(name, "it belongs into netrc: --secret id=netrc,src=FILE")
+            raise failure(f"`{name}` has a password or a token in it ({sources.get(name, 'default')})", hint)
 
 
 # -------------------------------------------------------------------------------------------------------------- tags
@@ -1014,6 +1021,12 @@ def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
 NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "WRITABLE", "COMPILED", "STORE", "WORK")
 
 
+def of_building(build_args: Mapping[str, str], *others: str) -> list[tuple[str, str]]:
+    """The build arguments that compiled files depend on; BuildKit's own and proxies say how, not what."""
+    not_ours = re.compile(r"(?i)(https?|ftp|all|no)_proxy|BUILDKIT_.*")
+    return [(n, v) for n, v in sorted(build_args.items()) if n not in (*NOT_OF_BUILDING, *others) and not not_ours.fullmatch(n)]
+
+
 def checksum(parts: Iterable[bytes]) -> str:
     """SHA-256, in hexadecimal, of a sequence of byte strings: two of them never count as one."""
     key = hashlib.sha256()
@@ -1037,7 +1050,7 @@ def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, 
     locked = locked_names(files.get("rebar.lock", b"").decode(errors="replace"))
 
     def key(stage: str, without: frozenset[str], *others: str) -> str:
-        arguments = [f"{n}={v}".encode() for n, v in sorted(build_args.items()) if n not in (*NOT_OF_BUILDING, *others)]
+        arguments = [f"{n}={v}".encode() for n, v in of_building(build_args, *others)]
         few = reduced({n: c for n, c in files.items() if n != "rebar.lock"}, profile, without, locked)
         return checksum(
             [until(project.dockerfile, stage), *arguments, *(part for n, c in sorted(few.items()) for part in (n.encode(), c))]
@@ -1053,7 +1066,7 @@ def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, 
 def deps_parts(plan: Build) -> dict[str, bytes]:
     """All that decides the builder stage, by name: its inputs, its instructions, arguments, base and platform."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    named = {f"{n} (build argument)": v.encode() for n, v in sorted(plan.build_args.items()) if n not in (*NOT_OF_BUILDING, "PREBUILD")}
+    named = {f"{n} (build argument)": v.encode() for n, v in of_building(plan.build_args, "PREBUILD")}
     contexts = [file for name in ("deps", "authority") for file in sorted(plan.contexts.get(name, {}).items())]
     return {
         f"{plan.project.settings.dockerfile} through builder": until(plan.project.dockerfile, "builder"),
@@ -1098,7 +1111,7 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
         to = ""  # the same in older words; BuildKit refuses both together
     if to and "ignore-error" not in to and to != "type=inline":
         to += ",ignore-error=true"
-    if plan.no_cache:
+    if plan.no_cache or plan.pull:
         imports, deps = [], ""
     return dataclasses.replace(plan, imports=tuple(imports), export=to, deps=deps)
 
@@ -1581,7 +1594,7 @@ def build_image(plan: Build, flags: Common) -> bool:
 
 def of_cache(log: str) -> bool:
     """Did a build fail for a cache, and not for a step or a file that is missing?"""
-    last = log.strip().rpartition("\n")[2]
+    last = next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
     return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref", last)
 
 

@@ -127,6 +127,25 @@ def test_what_is_compiled_with_it(shop: Shop, name: str, files: dict[str, str], 
     assert (now, fetched) == (compiled, [name])
 
 
+def test_a_header_that_went(shop: Shop) -> None:
+    """What includes it can't be compiled any more, and is not left as it was."""
+    repo = shop.desk.repo
+    repo.write("src/shop.erl", '-module(shop).\n-export([n/0]).\n-include_lib("header/include/header.hrl").\nn() -> ?NUMBER.\n')
+    shop.desk.invoke("build")
+    (shop.host.repo("header").path / "include/header.hrl").unlink()
+    shop.tags["header"] = "v2"
+    shop.host.library("header", needs("header"), "v2")
+    shop.configure()
+    assert "header.hrl" in shop.desk.invoke("build", code=1).err
+
+
+def test_another_source_of_the_same_version(shop: Shop) -> None:
+    """rebar3 looks at the version alone, where a package is concerned; here the lock names another commit."""
+    before = shop.compiled()
+    shop.bump("other", {"src/other.erl": "-module(other).\n-export([version/0]).\nversion() -> fork.\n"})
+    assert shop.as_from_nothing(before) == ({"other"}, ["other"])
+
+
 def test_there_and_back(shop: Shop) -> None:
     """The older version's header is older than what was compiled with the newer one."""
     first = shop.compiled()
