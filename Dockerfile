@@ -152,7 +152,7 @@ dependencies(Known, State, Base, Profile, Command) ->
     Users = users(Names, maps:keys(Now) -- Changed),
     % What is no longer a dependency is not linked into the profile.
     Gone = ls(Base ++ "/default/lib") -- ls(Profile ++ "/lib"),
-    Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse moved(Before, Now) orelse users(Transforms, ["."]) =/= []
+    Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse moved(Before, Now) orelse everywhere(Transforms)
         orelse [L || L <- Changed, What <- [native, plugins], is_map_key(L, Before), differs(What, L, Before, Now)] =/= []),
     if
         Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse halt(1);
@@ -260,6 +260,9 @@ reach(Names, All) ->
         Names -> Names;
         More -> reach(More, All)
     end.
+
+%% Does the project's configuration apply one of these parse transforms to dependencies?
+everywhere(Transforms) -> users([<<Key/binary, T/binary>> || T <- Transforms, Key <- [<<"parse_transform,">>, <<"parse_transform, ">>]], ["."]) =/= [].
 
 %% The libraries that name one of these parse transforms or headers.
 users([], _) -> [];
