@@ -8,6 +8,8 @@ import pytest
 TOGETHER = {"test_caches.py": "test_push.py"}
 
 
+# First, as xdist reads the marks in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.path.name
