@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,12 +30,14 @@ def engine28() -> Engine:
 
 @pytest.fixture
 def empty_engine() -> Iterator[Engine]:
-    """A second machine, with no image and no cache on it."""
+    """A second machine, with no image and no cache on it; one test's at a time."""
     engine = engine_at("TEST_ENGINE_EMPTY")
-    clear(engine)
-    assert engine.docker("image", "ls", "--quiet") == ""
-    yield engine
-    clear(engine)
+    with (engine.state / "test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        clear(engine)
+        assert engine.docker("image", "ls", "--quiet") == ""
+        yield engine
+        clear(engine)
 
 
 def clear(engine: Engine) -> None:
