@@ -188,14 +188,14 @@ def test_another_project_builds_nothing_anew(tmp_path: Path, engine: Engine) -> 
         mine, other = Desk(engine, repo), Desk(engine, beside)
         shutil.copytree(ROOT / "ci" / "beamdock", repo.path / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
         for desk in (other, mine):
-            desk.repo.settings("  prebuild: echo x > /root/.cache/rebar3/kept\n")
+            desk.repo.settings("  prebuild: echo x > /work/kept\n")
             desk.repo.commit()
             desk.invoke("build")
         mine.repo.commit("another")
         mine.invoke("build")
-        assert "kept" in inside(mine, f"{repo.image}-hex")
+        assert "kept" in inside(mine, f"{repo.image}-work")
         assert mine.invoke("clean", "--keep=0").err.startswith(f"{repo.image}: removed 1 image")
-        assert mounts(mine) == set() and inside(mine, f"{repo.image}-hex") == "/c:"
+        assert mounts(mine) == set() and inside(mine, f"{repo.image}-work") == "/c:"
         again = other.invoke("build")
         assert (again.steps, again.err.splitlines()[-2].split(" in ")[0]) == ([], "up to date"), again.err
         # And with the image gone too: nothing that it was made of has been forgotten.
