@@ -2000,10 +2000,11 @@ def push(c: Context, flags: PushFlags) -> None:
     plan = plan_caches(plan_build(project, flags, flags.target, tags, PUSHED), branch, export=True)
     announce(project, f"pushing {project.repository}", flags)
     there = set() if flags.dry_run else local_tags(project)
-    pushed = [*plan.tags]
+    alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
+    pushed = [*plan.tags, plan.deps, *alias]
     try:
         if plan.deps and not flags.dry_run:
-            pushed += push_deps(plan, branch, flags)
+            push_deps(plan, alias, branch, flags)
         done = build_image(plan, flags)
     finally:
         # On overlay2 the image passes through the engine, whether or not the registry took it.
@@ -2015,20 +2016,18 @@ def push(c: Context, flags: PushFlags) -> None:
         print(f"{project.repository}@{digest}")
 
 
-def push_deps(plan: Build, branch: str, flags: BuildFlags) -> list[str]:
-    """See to it that the registry has the dependencies' image, under its key and as the branch's; the references pushed.
-    What fails here is said, and fails nothing: the image itself can be built without."""
-    alias = [f"{plan.project.repository}:deps-of-{branch_tag(branch)}"] if branch else []
+def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags) -> None:
+    """See to it that the registry has the dependencies' image, under its key and as the branch's. What fails here is said, and
+    fails nothing: the image itself can be built without."""
     try:
         if not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
             tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
             build_image(plan_deps(plan.project, flags, tags, PUSHED, branch), flags)
-            return [plan.deps, *alias]
+            return
         for name in alias:
             docker("buildx", "imagetools", "create", "--tag", name, plan.deps)
     except Exit as error:
         say(f"the dependencies' image was not pushed: {str(error.message).removeprefix('error: ').splitlines()[0]}", flags.quiet)
-    return []
 
 
 def local_tags(project: Project) -> set[str]:
