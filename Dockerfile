@@ -201,13 +201,16 @@ project(Known, State, Base, Profile, Command) ->
     #{libraries => Now, sources => New, plugins => Plugins}.
 
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
-%% else a new header hides, what a parse transform calls, what a hook reads, or where a link leads now.
+%% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options.
 is_safe(File, Old, New, Hooks, Transforms) ->
+    Rebar = filename:basename(File) =:= "rebar.config",
+    Deep = not lists:member(length(filename:split(File)), [1, 3]), % these are in WORK
     Link = lists:keymember(link, 1, [maps:get(File, Old, {}), maps:get(File, New)]),
     case filename:extension(File) of
         _ when Link -> false;
         ".erl" -> not Transforms;
         ".hrl" -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
+        ".config" when Rebar, Deep -> false;
         Other -> not Hooks andalso lists:member(Other, [".src", ".config", ".args", ".lock", ".script", ".md"])
     end.
 
@@ -222,7 +225,7 @@ library(Folder) ->
     Config = [T || F <- filelib:wildcard(Folder ++ "/rebar.config"), {ok, Terms} <- [file:consult(F)], T <- Terms, is_tuple(T),
         lists:member(element(1, T), [plugins, project_plugins, provider_hooks])],
     #{code => digest(Beams), headers => #{F => digest(read(F)) || F <- filelib:wildcard(Folder ++ "/{src,include}/**/*.hrl")},
-      native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"), plugins => digest({Config, filelib:wildcard(Folder ++ "/rebar.config.script")}),
+      native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"), plugins => digest({Config, read(Folder ++ "/rebar.config.script")}),
       calls => Calls, transforms => [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, <<"parse_transform">>) =/= nomatch,
         {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member({parse_transform, 2}, Exports)]}.
 

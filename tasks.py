@@ -1486,12 +1486,21 @@ def where_compiled(plan: Build, builder: Builder) -> str:
     return f"{builder.identity} {plan.build_args.get('STORE', '')}".strip()
 
 
+def compiled_before(plan: Build) -> list[str]:
+    """The build caches that have these very dependencies compiled, by the last build's record."""
+    last = last_build(plan.project)
+    return list(last.get("compiled", [])) if last.get("key") == deps_key(plan) else []
+
+
+def digests(plan: Build) -> dict[str, str]:
+    """SHA-256 of all that decides the dependencies, by name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in deps_parts(plan).items()}
+
+
 def write_record(plan: Build, builder: Builder) -> None:
     """Note, for the next build and for --explain, what decided the dependencies and which build caches have them compiled."""
-    last, key = last_build(plan.project), deps_key(plan)
-    places = {*(last.get("compiled", []) if last.get("key") == key else []), *([] if plan.deps else [where_compiled(plan, builder)])}
-    parts = {name: hashlib.sha256(content).hexdigest() for name, content in deps_parts(plan).items()}
-    record = {"key": key, "compiled": sorted(places), "parts": parts}
+    places = {*compiled_before(plan), *([] if plan.deps else [where_compiled(plan, builder)])}
+    record = {"key": deps_key(plan), "compiled": sorted(places), "parts": digests(plan)}
     (plan.project.context_folder / "deps.json").write_text(json.dumps(record, indent=1))
 
 
@@ -1508,16 +1517,15 @@ def deps_there(reference: str, answer: tuple[str, str], quiet: bool) -> bool:
     return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in out.replace(" ", "")
 
 
-def with_caches(plan: Build, builder: Builder, answers: Sequence[tuple[str, str]], flags: Common) -> Build:
-    """The build with the caches that are there and of use; an error where the engine can't export what it should. answers: of
-    the registry, about the dependencies' image, where it was asked already."""
+def with_caches(plan: Build, builder: Builder, known: Sequence[str], answers: Sequence[tuple[str, str]], flags: Common) -> Build:
+    """The build with the caches that are there and of use; an error where the engine can't export what it should. known: the
+    build caches that need no help; answers: of the registry, about the dependencies' image, where it was asked already."""
     if plan.export and plan.export != "type=inline" and not builder.exports:
         raise failure(
             f"this engine's image store can't export a cache ({plan.export.split(',')[0]})",
             "`cache: deps` in invoke.yaml needs none; or switch on its containerd image store, or `docker buildx create --use`",
         )
-    last = last_build(plan.project)
-    if not plan.export and last.get("key") == deps_key(plan) and where_compiled(plan, builder) in last.get("compiled", []):
+    if where_compiled(plan, builder) in known:
         return dataclasses.replace(plan, imports=(), deps="")
     if not plan.deps:
         return plan
@@ -1545,14 +1553,14 @@ def build_image(plan: Build, flags: Common) -> bool:
     if not project.dockerfile:
         file = project.root / project.settings.dockerfile
         raise failure(f"{file} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
+    known = [] if plan.export else compiled_before(plan)
     answers: Sequence[tuple[str, str]] = ()
     builder = Builder("docker", direct=False)
     if not flags.dry_run:
-        compiled_here = not plan.export and last_build(project).get("key") == deps_key(plan) and last_build(project).get("compiled")
-        builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not compiled_here else []))
+        builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not known else []))
     for look in BEFORE_BUILD:
         look(plan, flags)
-    plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, answers, flags)
+    plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, known, answers, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
     project.context_folder.mkdir(parents=True, exist_ok=True)
@@ -1578,24 +1586,26 @@ def build_image(plan: Build, flags: Common) -> bool:
         raise error
     keep_cache(plan, log, flags)
     write_record(plan, builder)
-    ran = stages_run(log)
-    built = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
-    seconds = f"{time.monotonic() - began:.1f} s"
-    modules = re.search(r"work: compiled (\d+) module", log) if "releaser" in ran else None
-    project_built = (
-        f"{modules[1]} module{'s' if modules[1] != '1' else ''} compiled" if modules else "compiled" if "prod_compiled" in ran else "cached"
-    )
-    say(
-        f"built in {seconds}: dependencies {built}, {'' if modules else 'project '}{project_built}" if ran else f"up to date in {seconds}",
-        flags.quiet,
-    )
+    say(summary(plan, log, time.monotonic() - began), flags.quiet)
     return True
 
 
+def summary(plan: Build, log: str, seconds: float) -> str:
+    """What a build did, for a person."""
+    ran = stages_run(log)
+    if not ran:
+        return f"up to date in {seconds:.1f} s"
+    dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
+    project = "project compiled" if "prod_compiled" in ran else "project cached"
+    if modules := re.search(r"work: compiled (\d+) module", log) if "releaser" in ran else None:
+        project = f"{modules[1]} module{'s' if modules[1] != '1' else ''} compiled"
+    return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"
+
+
 def of_cache(log: str) -> bool:
-    """Did a build fail for a cache, and not for a step or a file that is missing?"""
+    """Did a build fail for a cache, and not for a step, a file that is missing, or a push?"""
     last = next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
-    return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref", last)
+    return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref|push", last)
 
 
 def keep_cache(plan: Build, log: str, flags: Common) -> None:
@@ -2073,7 +2083,7 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
 
 def explain_key(plan: Build) -> None:
     """Print what goes into the dependencies' key, and how it stands to the last build."""
-    parts = {name: hashlib.sha256(content).hexdigest() for name, content in deps_parts(plan).items()}
+    parts = digests(plan)
     before = last_build(plan.project).get("parts")
     rows = [(name, digest[:12], "" if before is None else state(before.get(name), digest)) for name, digest in parts.items()]
     rows += [(name, "-", "gone") for name in before or {} if name not in parts]

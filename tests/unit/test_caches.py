@@ -152,6 +152,7 @@ def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
         ('ERROR: process "/bin/sh -c make cache" did not complete successfully: exit code: 2', False),
         ('ERROR: failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found', False),
         ("ERROR: debian:nonsuch: not found", False),
+        ("ERROR: failed to solve: failed to push r.example/shop:deps-" + "a" * 64 + ": denied", False),
     ],
 )
 def test_what_fails_for_a_cache(last: str, of_cache: bool) -> None:
