@@ -498,8 +498,8 @@ if [ -e /git/HEAD ]; then
   cp -a /git .git
   git config --global --add safe.directory '*'
 fi
-# At a desk without the detour of a compressed tarball, which takes as long as all else but assembling.
-if [ -n "$WORK" ]; then what=release; else what=tar; fi
+# At a desk without the detour of a compressed tarball, which takes as long as all else but assembling; but for what hooks into it.
+if [ -n "$WORK" ] && ! grep -qsw tar rebar.config rebar.config.script; then what=release; else what=tar; fi
 build as "$PROFILE" $what ${RELEASE:+--relname "$RELEASE"} || {
   [ -n "$RELEASE" ] || echo 'hint: where rebar.config has several releases, --build-arg RELEASE=NAME chooses one'
   exit 1
@@ -520,7 +520,7 @@ set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/
 name=$(basename "$1")
 home=/opt/${RELEASE:-release}
 mkdir -p "/out$home" /tarball
-if [ -n "$WORK" ]; then
+if ! ls "$1"*.tar.gz >/dev/null 2>&1; then
   if [ -n "$(find "$1" -type l -print -quit)" ]; then
     ! ls -d "$1"erts-* >/dev/null 2>&1 || cp -rL --preserve=mode "$1." "/out$home"
   else

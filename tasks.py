@@ -1575,6 +1575,9 @@ def build_image(plan: Build, flags: Common) -> bool:
         return False
     began = time.monotonic()
     good, log = run_build(plan, more, flags.quiet)
+    if not good and of_engine(log):
+        say("the engine lost a layer of the image while it unpacked it, as it sometimes does; once more", flags.quiet)
+        good, log = run_build(plan, more, flags.quiet)
     if not good and (plan.imports or plan.deps) and of_cache(log):
         say(f"a cache can't be used; once more without: {str(explain(log, 'docker buildx build').message).splitlines()[0]}", flags.quiet)
         plan = dataclasses.replace(plan, imports=(), deps="")
@@ -1602,10 +1605,20 @@ def summary(plan: Build, log: str, seconds: float) -> str:
     return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"
 
 
+def last_error(log: str) -> str:
+    return next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
+
+
 def of_cache(log: str) -> bool:
     """Did a build fail for a cache, and not for a step, a file that is missing, or a push?"""
-    last = next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
+    last = last_error(log)
     return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref|push", last)
+
+
+def of_engine(log: str) -> bool:
+    """Did a build fail for a fault of the engine's own? On the containerd store it loses a layer while it unpacks the image, where
+    something else goes on at the same time (moby/buildkit#6521)."""
+    return bool(re.search("failed to prepare extraction snapshot .* does not exist", last_error(log)))
 
 
 def keep_cache(plan: Build, log: str, flags: Common) -> None:

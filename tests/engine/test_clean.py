@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from kit.engines import ROOT, Engine, poll
-from kit.repos import TINY_CONFIG, Desk, Repo, forget, tiny_repo, vendor
+from kit.repos import TINY_CONFIG, Desk, Repo, forget, new_image, tiny_repo, vendor
 
 # The least that `invoke build` and `invoke run` drive: two megabytes of its own in each image, some kilobytes more in each, and two
 # cache mounts, one of them used.
@@ -71,7 +71,7 @@ def inside(desk: Desk, mount: str) -> str:
 @pytest.fixture
 def two(tmp_path: Path, engine: Engine) -> Iterator[tuple[Desk, Desk]]:
     """Two projects on each engine; the other one's name begins with the first one's, and with one of its caches' names."""
-    image = f"t{tmp_path.name[-1]}{time.time_ns():x}"
+    image = new_image()
     mine, other = project(engine, tmp_path / "mine", image), project(engine, tmp_path / "other", f"{image}-hex")
     try:
         yield mine, other

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kit.engines import ROOT, Engine
-from kit.repos import TINY_CONFIG, Desk, Repo, Result, forget, run
+from kit.repos import TINY_CONFIG, Desk, Repo, Result, forget, new_image, run
 
 OWN_TASKS = """\
 from invoke import task
@@ -26,7 +25,7 @@ def lint(c):
 @pytest.fixture
 def theirs(tmp_path: Path, engine28: Engine) -> Iterator[Desk]:
     """The smallest release in a repo that none of our files is in; the image's name comes from the environment."""
-    image = f"t{uuid.uuid4().hex[:10]}"
+    image = new_image()
     repo = Repo(tmp_path / "théirs", image, {"INVOKE_BEAMDOCK_IMAGE": image})
     repo.write("rebar.config", TINY_CONFIG)
     repo.write("config/vm.args.src", "-sname tiny\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import pytest
 from kit.engines import ROOT, Engine, poll
-from kit.repos import Desk, forget
+from kit.repos import Desk, forget, new_image
 from kit.shapes import REFUSED, SHAPES, Shape
 from kit.terminal import ask, leave, typing
 
 TABLE = ROOT / "docs/shapes.md"
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-IMAGE = f"shapes-{WORKER}"
+IMAGE = new_image()
 
 
 @pytest.fixture(scope="module")

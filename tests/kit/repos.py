@@ -153,6 +153,15 @@ def refused(desk: Desk, *args: str, code: int = 2, env: dict[str, str] | None = 
     return lines[-2].partition(": ")[2], lines[-1].partition(": ")[2]
 
 
+# This run of the tests, in all of its processes: what its images' names begin with.
+RUN = os.environ.setdefault("BEAMDOCK_TESTS", f"t{uuid.uuid4().hex[:6]}")
+
+
+def new_image() -> str:
+    """A name that no other test's image has."""
+    return f"{RUN}{uuid.uuid4().hex[:8]}"
+
+
 def vendor(path: Path) -> None:
     """Copy what a team copies."""
     for name in ("tasks.py", "Dockerfile", ".dockerignore"):
@@ -162,8 +171,8 @@ def vendor(path: Path) -> None:
 def new_repo(path: Path, branch: str = "") -> Repo:
     """A git repository at path, with the vendored files and an image name that no other test has."""
     path.mkdir(parents=True)
-    name = uuid.uuid4().hex[:10]
-    repo = Repo(path, f"t{name}", branch=branch or f"b{name}")
+    image = new_image()
+    repo = Repo(path, image, branch=branch or f"b-{image}")
     vendor(path)
     repo.settings()
     repo.write(".gitignore", "_build/\n__pycache__/\n")
@@ -210,14 +219,18 @@ def service_repo(folder: Path) -> Iterator[Repo]:
 
 
 def forget(image: str) -> None:
-    """Remove what a test made, on every engine and in the registry, by its label or its name."""
-    for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26", "TEST_ENGINE_EMPTY"):
+    """Remove the containers and what is in the registry. Images stay until all tests have ended (sweep): where one is removed
+    while another is unpacked, the engine may lose a layer of the second (moby/buildkit#6521)."""
+    for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26"):
         engine = engine_at(variable)
-        for kind, remove in (("container", ["rm", "--force", "--volumes"]), ("image", ["rmi", "--force"])):
-            listed = engine.docker(kind, "ls", "--all", "--quiet", "--no-trunc", f"--filter=label=beamdock.project={image}").split()
-            if listed:
-                engine.docker(*remove, *sorted(set(listed)), check=False)  # some may just be going by themselves
-        named = [r for r in engine.references() if re.search(rf"(^|/){image}:", r)]
-        if named:
-            engine.docker("rmi", "--force", *named)
+        if left := engine.docker("ps", "--all", "--quiet", f"--filter=label=beamdock.project={image}").split():
+            engine.docker("rm", "--force", "--volumes", *left, check=False)  # some may just be going by themselves
     Registry(engine_at("TEST_ENGINE_28").registry).remove(f"test/{image}")
+
+
+def sweep() -> None:
+    """Remove this run's images, on both engines."""
+    for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26"):
+        engine = engine_at(variable)
+        if named := [r for r in engine.references() if re.search(rf"(^|/)[a-z-]*{RUN}", r)]:
+            engine.docker("rmi", "--force", *named)

@@ -157,3 +157,19 @@ def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
 )
 def test_what_fails_for_a_cache(last: str, of_cache: bool) -> None:
     assert tasks.of_cache(f"#1 something\n{last}\n") == of_cache
+
+
+@pytest.mark.parametrize(
+    ("last", "of_engine"),
+    [
+        (
+            'ERROR: failed to build: failed to solve: failed to prepare extraction snapshot "extract-467320197-fhvc sha256:4c87f1138": '
+            "parent snapshot sha256:50e936adb does not exist: not found",
+            True,
+        ),
+        ("ERROR: debian:nonsuch: not found", False),
+    ],
+)
+def test_what_the_engine_sometimes_does(last: str, of_engine: bool) -> None:
+    """The first is what Engine 28 said (moby/buildkit#6521)."""
+    assert tasks.of_engine(f"#1 something\n{last}\n") == of_engine

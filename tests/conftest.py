@@ -1,0 +1,13 @@
+"""What is done once for all tests, in the process that the others are started from."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from kit.repos import sweep
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput") and "TEST_ENGINE_28" in os.environ:
+        sweep()
