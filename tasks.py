@@ -672,12 +672,14 @@ def reduced(
 
 
 def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder hold exactly these files, with fixed modes: contents and modes are in the cache key, times are not."""
+    """Make a folder hold exactly these files. Contents and modes are in the cache key, times are not; and so modes go by the
+    contents, whatever they are on this machine: scripts (of checkouts) can be executed."""
+    modes = {name: 0o755 if content.startswith(b"#!") else 0o644 for name, content in files.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         there = {f.relative_to(folder).as_posix(): (f.read_bytes(), f.stat().st_mode & 0o777) for f in folder.rglob("*") if f.is_file()}
-        if there == {name: (content, 0o644) for name, content in files.items()}:
+        if there == {name: (content, modes[name]) for name, content in files.items()}:
             return
         fresh = Path(tempfile.mkdtemp(dir=folder.parent))
         for name, content in files.items():
@@ -685,7 +687,7 @@ def write_context(folder: Path, files: Mapping[str, bytes]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         for path in [fresh, *fresh.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            path.chmod(modes.get(path.relative_to(fresh).as_posix(), 0o755))
         if folder.exists():
             folder.replace(fresh.with_suffix(".old"))
         fresh.replace(folder)
@@ -1112,7 +1114,7 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
     if to and "ignore-error" not in to and to != "type=inline":
         to += ",ignore-error=true"
     if plan.no_cache or plan.pull:
-        imports, deps = [], ""
+        imports, deps = [], deps if "push" in plan.output else ""  # push makes it anew first
     return dataclasses.replace(plan, imports=tuple(imports), export=to, deps=deps)
 
 
@@ -2043,7 +2045,7 @@ def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags)
     """See to it that the registry has the dependencies' image, under its key and as the branch's. What fails here is said, and
     fails nothing: the image itself can be built without."""
     try:
-        if not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
+        if plan.no_cache or plan.pull or not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
             tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
             build_image(plan_deps(plan.project, flags, tags, PUSHED, branch), flags)
             return

@@ -189,6 +189,20 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
     return list(dict.fromkeys(str(p[0] if isinstance(p, core.Tuple) else p) for p in plugins if not pinned(p)))
 
 
+def checkouts(root: Path) -> list[Warning]:
+    """What stands in for dependencies here, and does not in another work tree of the same commit."""
+    found = []
+    for folder in sorted((root / "_checkouts").glob("*/")):
+        name = f"_checkouts/{folder.name}"
+        if folder.is_symlink():
+            hint = f"a copy of the folder, or a git submodule, in {name}"
+            found.append(Warning(f"{name} leads out of the build: the dependency is taken from where rebar.config says", hint))
+        elif not core.git(root, "ls-files", "--", name):
+            hint = "move it away for an image that others can build too"
+            found.append(Warning(f"{name} takes the place of the dependency, and is in no commit", hint))
+    return found
+
+
 def warnings(project: core.Project) -> list[Warning]:
     """All that there is to say about a project's files."""
     root, settings = project.root, project.settings
@@ -208,6 +222,7 @@ def warnings(project: core.Project) -> list[Warning]:
     if loose := [name for name in unpinned(terms, settings.profile) if not (root / "_checkouts" / name).exists()]:
         hint = '{NAME, "1.2.3"}, or {NAME, {git, URL, {ref, "..."}}}; rebar.lock pins no plugin'
         found.append(Warning(f"nothing pins the plugin{'s' if len(loose) > 1 else ''} {', '.join(loose)}", hint))
+    found += checkouts(root)
     if any(core.entries(terms, "deps")) and not (root / "rebar.lock").is_file():
         hint = "rebar3 lock, and commit rebar.lock"
         found.append(Warning("there is no rebar.lock: another build may get other versions of the dependencies", hint))

@@ -63,6 +63,28 @@ def test_push_adds_the_dependencies(shop_on_each: Desk, empty_engine: Engine) ->
     fresh.sweep()
 
 
+@pytest.mark.parametrize("option", ["--no-cache", "--pull"])
+def test_what_is_made_anew_is_pushed_anew(shop: Desk, option: str) -> None:
+    """The dependencies too, when their base is another one under the same name."""
+    registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
+    base = f"{registry.address}/{repository}-base:1"
+    env = {"INVOKE_BEAMDOCK_BUILD_BASE": base}
+
+    def push(*options: str) -> str:
+        shop.invoke("push", *options, env=env)
+        return registry.manifest(repository, f"deps-{shop.invoke('deps-image', '--key', env=env).out}")[0]
+
+    try:
+        found = []
+        for number, options in enumerate([[], [], [option]]):
+            shop.engine.build(f"FROM {shop.engine.build_base}\nRUN echo {number} > /number\n", base)
+            shop.docker("push", "--quiet", base)
+            found.append(push(*options))
+        assert found[0] == found[1] != found[2]
+    finally:
+        registry.remove(f"{repository}-base")
+
+
 def test_a_fresh_machine_with_nothing_new(shop: Desk, empty_engine: Engine) -> None:
     shop.invoke("push", "--branch")
     assert Desk(empty_engine, shop.repo).invoke("build", env=CI).steps == []

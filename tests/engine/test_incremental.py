@@ -187,18 +187,19 @@ def test_two_worktrees_take_turns(work: Desk, tmp_path: Path) -> None:
     assert as_from_nothing(work, theirs) == {"one", "other"}
 
 
-def test_a_build_killed_in_the_middle(work: Desk) -> None:
+def test_a_build_killed_in_the_middle(work: Desk, tmp_path: Path) -> None:
     """What a killed build leaves is what the one before left."""
     work.repo.settings("  prebuild: echo waiting; while [ -e config/wait.config ]; do sleep 0.1; done\n")
     before = beams(work)
     work.repo.edit("apps/one/src/one.erl", "42", "45")
     work.repo.write("config/wait.config", "")
     command = [sys.executable, "-m", "invoke", "build", "--target=releaser"]
-    with subprocess.Popen(command, cwd=work.repo.path, env=work.engine.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as build:
-        progress = build.stderr
-        assert progress
-        poll(lambda: re.search(rb"^#\d+ [\d.]+ waiting", os.read(progress.fileno(), 65536), re.MULTILINE))
-        build.send_signal(signal.SIGINT)
+    said = tmp_path / "said"
+    with said.open("w") as file, subprocess.Popen(command, cwd=work.repo.path, env=work.engine.env, stdout=file, stderr=file) as build:
+        try:
+            poll(lambda: re.search(r"^#\d+ [\d.]+ waiting", said.read_text(), re.MULTILINE))
+        finally:
+            build.send_signal(signal.SIGINT)
     (work.repo.path / "config/wait.config").unlink()
     assert as_from_nothing(work, before) == {"one"}
 

@@ -15,7 +15,7 @@ from kit.engines import Engine
 from kit.hex import ACME, CORP, HEXPM, Hex, hex_server
 from kit.leaks import contents, layers, leaks, said
 from kit.registry import Registry
-from kit.repos import Desk, forget, new_repo
+from kit.repos import Desk, forget, new_image, new_repo
 from kit.shapes import PROD, app
 from kit.sshd import Ssh, git_over_http, git_servers
 
@@ -329,7 +329,7 @@ def test_nothing_of_the_credentials_stays(person28: Desk, hex_pm: Hex, ssh: Ssh)
 @pytest.mark.parametrize("place", ["layer", "base64", "environment", "output"])
 def test_the_search_finds_what_is_planted(place: str, tmp_path: Path, engine28: Engine, ssh: Ssh) -> None:
     """In a file of a layer, as it is and in base64; in an ENV; in the output."""
-    secret, registry, name = ssh.key.read_text(), Registry(engine28.registry), f"planted{tmp_path.parent.name[-4:]}{place}"
+    secret, registry, name = ssh.key.read_text(), Registry(engine28.registry), f"{new_image()}-{place}"
     line = secret.splitlines()[2]
     reference = f"{registry.address}/test/{name}:one"
     (tmp_path / "file").write_text(

@@ -229,8 +229,9 @@ def forget(image: str) -> None:
 
 
 def sweep() -> None:
-    """Remove this run's images, on both engines."""
+    """Remove this run's images, on both engines, and those that lost their names."""
     for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26"):
         engine = engine_at(variable)
         if named := [r for r in engine.references() if re.search(rf"(^|/)[a-z-]*{RUN}", r)]:
             engine.docker("rmi", "--force", *named)
+        engine.docker("image", "prune", "--force")

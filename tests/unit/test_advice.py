@@ -198,7 +198,9 @@ def test_an_overlay(module: ModuleType, plain: Repo) -> None:
 @pytest.mark.parametrize("key", ["plugins", "project_plugins"])
 def test_plugins_that_nothing_pins(module: ModuleType, plain: Repo, key: str, plugins: str, loose: str) -> None:
     """In one line, of the top level and of the profile; not what is a checkout."""
+    plain.git("init", "--quiet")
     plain.write("_checkouts/here/rebar.config", "")
+    plain.commit()
     said = [f"nothing pins the plugin{loose}"] if loose else []
     plain.write("rebar.config", f"{{{key}, {plugins}}}.\n" + TINY_CONFIG)
     assert advice(module, plain.path) == said
@@ -257,6 +259,20 @@ def test_no_lock(module: ModuleType, plain: Repo) -> None:
     assert advice(module, plain.path) == ["there is no rebar.lock: another build may get other versions of the dependencies"]
     plain.write("rebar.lock", "[].\n")
     assert advice(module, plain.path) == []
+
+
+def test_checkouts(module: ModuleType, plain: Repo) -> None:
+    """Those that another machine does not have: a link, and a folder that is in no commit."""
+    plain.git("init", "--quiet")
+    plain.write("_checkouts/mine/src/mine.erl", "-module(mine).\n")
+    plain.commit()
+    assert advice(module, plain.path) == []
+    plain.write("_checkouts/theirs/src/theirs.erl", "-module(theirs).\n")
+    (plain.path / "_checkouts/linked").symlink_to("/usr")
+    assert advice(module, plain.path) == [
+        "_checkouts/linked leads out of the build: the dependency is taken from where rebar.config says",
+        "_checkouts/theirs takes the place of the dependency, and is in no commit",
+    ]
 
 
 def test_a_script(module: ModuleType, plain: Repo) -> None:

@@ -497,6 +497,14 @@ def test_written_with_fixed_modes(tmp_path: Path, umask: int) -> None:
     assert modes(tmp_path / "c" / "git") == {(True, 0o755), (False, 0o644)}
 
 
+def test_scripts_can_be_executed(tmp_path: Path) -> None:
+    """Whatever they are on this machine, where a checkout may have been copied by something that keeps no modes."""
+    for _ in range(2):
+        tasks.write_context(tmp_path / "deps", {"_checkouts/a/configure": b"#!/bin/sh\n", "rebar.lock": b"[].\n"})
+        assert modes(tmp_path / "deps" / "_checkouts" / "a") == {(True, 0o755), (False, 0o755)}
+        assert stat.S_IMODE((tmp_path / "deps" / "rebar.lock").stat().st_mode) == 0o644
+
+
 def test_replaced_and_files_gone_removed(tmp_path: Path) -> None:
     folder = tmp_path / "git"
     tasks.write_context(folder, {**FILES, "gone/x": b"1"})
