@@ -154,7 +154,8 @@ def test_the_registry_cache(shop_on_each: Desk, empty_engine: Engine) -> None:
     shop.invoke("push", "--branch", env=setting)
     assert tags(shop) == {shop.repo.head, shop.repo.branch, f"cache-{shop.repo.branch}"}
     fresh.repo.edit("src/tiny.erl", "42", "43")
-    assert fresh.invoke("build", env={**CI, **setting}).steps == ["checked", "prod_compiled", "releaser"]
+    done = fresh.invoke("build", env={**CI, **setting})
+    assert done.steps == ["checked", "prod_compiled", "releaser"], done.err
 
 
 def test_a_local_cache(tiny: Desk, empty_engine: Engine) -> None:

@@ -195,11 +195,14 @@ def test_a_build_killed_in_the_middle(work: Desk, tmp_path: Path) -> None:
     work.repo.write("config/wait.config", "")
     command = [sys.executable, "-m", "invoke", "build", "--target=releaser"]
     said = tmp_path / "said"
-    with said.open("w") as file, subprocess.Popen(command, cwd=work.repo.path, env=work.engine.env, stdout=file, stderr=file) as build:
+    with (
+        said.open("w") as file,
+        subprocess.Popen(command, cwd=work.repo.path, env=work.engine.env, stdout=file, stderr=file, start_new_session=True) as build,
+    ):
         try:
             poll(lambda: re.search(r"^#\d+ [\d.]+ waiting", said.read_text(), re.MULTILINE))
         finally:
-            build.send_signal(signal.SIGINT)
+            os.killpg(build.pid, signal.SIGTERM)
     (work.repo.path / "config/wait.config").unlink()
     assert as_from_nothing(work, before) == {"one"}
 
