@@ -1453,12 +1453,25 @@ def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
 
 
 def stages_run(log: str) -> set[str]:
-    """The stages of which BuildKit really ran a RUN step, from either form of its progress."""
-    text = ANSI.sub("", log)
-    name = r"\[(?:(\S+) +)?\d+/\d+\] RUN "
-    cached = {f"#{n} " for n in re.findall(r"^#(\d+) CACHED", text, re.MULTILINE)} | set(re.findall(r"=> CACHED (\[[^\]]+\]) RUN ", text))
-    steps = re.findall(rf"^(#\d+ ){name}", text, re.MULTILINE) + re.findall(rf"=> (?=(\[[^\]]+\])){name}", text)
-    return {stage or "stage" for step, stage in steps if step not in cached}
+    """The stages of which BuildKit really ran a RUN step, from either form of its progress. A cached step whose layers had to be
+    pulled is not called CACHED there; but it wrote nothing."""
+    stages: dict[str, str] = {}
+    cached, wrote, pulled = set[str](), set[str](), set[str]()
+    step = ""
+    for line in ANSI.sub("", log).splitlines():
+        plain = re.match(r"#(\d+) (?:CACHED|\[(?:(\S+) +)?\d+/\d+\] RUN )?", line)
+        drawn = re.match(r" *=> (?!=>)(?:CACHED )?(\[(?:(\S+) +)?\d+/\d+\] RUN )?", line)
+        if head := plain or drawn:
+            step = head[1] or ""
+            if head[0].endswith(" RUN "):
+                stages[step] = head[2] or "stage"
+            if "CACHED" in head[0]:
+                cached.add(step)
+        if re.match(r"#\d+ \d+\.\d+ | *=> => # ", line):
+            wrote.add(step)
+        elif re.match(r"(#\d+| *=> =>) (sha256:|extracting )", line):
+            pulled.add(step)
+    return {stage for step, stage in stages.items() if step not in cached and (step in wrote or step not in pulled)}
 
 
 # What capabilities have to say before a build, and before a container starts (with the variables that it is given a value for).

@@ -200,13 +200,7 @@ class Bench:
         fetched = re.findall(r"Request upload-pack for '/(\w+)'", self.dependencies.log.read_text()[known:])
         said = re.findall(r"^(?:built|up to date) in ([\d.]+) s", log, re.MULTILINE)  # what tasks.py took for buildx, the wrapper aside
         seconds = float(said[-1]) if said else whole
-        return done.stdout.strip(), Run(whole, seconds, steps(log), modules, sorted(set(fetched)), parts(log))
-
-
-def steps(log: str) -> list[str]:
-    """The stages of the RUN steps that were run. What a registry's cache has is pulled instead, and not always called cached."""
-    pulled = set(re.findall(r"^#(\d+) (?:sha256:|extracting sha256:)", log, re.MULTILINE))
-    return Result(0, "", log + "".join(f"\n#{number} CACHED" for number in pulled)).steps
+        return done.stdout.strip(), Run(whole, seconds, Result(0, "", log).steps, modules, sorted(set(fetched)), parts(log))
 
 
 def parts(log: str) -> dict[str, float]:

@@ -70,10 +70,12 @@ class Result:
 
     @property
     def steps(self) -> list[str]:
-        """The RUN steps that BuildKit really ran, each by its stage: what was not cached, of its plain progress."""
+        """The RUN steps that BuildKit really ran, each by its stage: what was neither cached, of its plain progress, nor pulled."""
         found = dict(re.findall(r"^#(\d+) \[(\S+) +\d+/\d+\] RUN ", self.err, re.MULTILINE))
-        cached = set(re.findall(r"^#(\d+) CACHED", self.err, re.MULTILINE))
-        return sorted(stage for number, stage in found.items() if number not in cached)
+        cached, pulled, wrote = (
+            set(re.findall(rf"^#(\d+) {what}", self.err, re.MULTILINE)) for what in ("CACHED", "(?:extracting )?sha256:", r"[\d.]+ ")
+        )
+        return sorted(stage for number, stage in found.items() if number not in cached and number not in pulled - wrote)
 
 
 def run(engine: Engine, repo: Repo, *words: str, code: int = 0, cwd: str = ".", env: dict[str, str] | None = None) -> Result:

@@ -445,6 +445,40 @@ def test_all_and_none_ran() -> None:
     assert tasks.stages_run("") == set()
 
 
+PULLED_PLAIN = """\
+#25 [base 1/1] RUN prepare
+#25 CACHED
+
+#29 [builder 2/2] RUN --mount=type=ssh     fetch build
+#29 sha256:bd96c3dc5e8d145ceffbfac32b0b0fbb33b362897241b056a390384adf741d19 130B / 130B 0.0s done
+#29 DONE 1.0s
+
+#29 [builder 2/2] RUN --mount=type=ssh     fetch build
+#29 extracting sha256:0c42419f3382b6230dce0b892d4c5b0704b062ad23fab3ed8835293c532f5eaa
+#29 ...
+
+#30 [prod_compiled 1/1] RUN compile
+#30 extracting sha256:2446eec8b33f4a106b8fed5e55da802d6571ab3f743a9b87e45d9f22468e7aac done
+#30 0.276 compiled
+#30 DONE 0.3s
+"""
+PULLED_DRAWN = """\
+\x1b[0m => [builder 2/2] RUN --mount=type=ssh     fetch build                     3.7s\r
+\x1b[0m => => sha256:0c42419f3382b6230dce0b892d4c5b0704b062ad23fa 169MB / 169MB      0.8s\r
+\x1b[0m => => extracting sha256:0c42419f3382b6230dce0b892d4c5b0704b062ad23f          2.7s\r
+\x1b[0m => [prod_compiled 1/1] RUN compile                                         0.2s\r
+\x1b[0m => => # compiled                                                                \r
+\x1b[0m => exporting to image                                                      0.2s\r
+\x1b[0m => => extracting sha256:0c42419f3382b6230dce0b892d4c5b0704b062ad23f          0.1s\r
+"""
+
+
+@pytest.mark.parametrize("log", [PULLED_PLAIN, PULLED_DRAWN], ids=["plain", "drawn"])
+def test_what_was_pulled_did_not_run(log: str) -> None:
+    """Engine 28 does not call it CACHED."""
+    assert tasks.stages_run(log) == {"prod_compiled"}
+
+
 def test_one_digit_of_a_step_is_not_another() -> None:
     """#1 cached does not make #10 so."""
     assert tasks.stages_run("#1 [a 1/1] RUN x\n#1 CACHED\n#10 [b 1/1] RUN y\n#10 DONE 0.1s\n") == {"b"}
