@@ -2056,7 +2056,7 @@ def push(c: Context, flags: PushFlags) -> None:
 
 def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags) -> None:
     """See to it that the registry has the dependencies' image, under its key and as the branch's. What fails here is said, and
-    fails nothing: the image itself can be built without."""
+    fails nothing, unless it is the registry: the image itself can be built without."""
     try:
         if plan.no_cache or plan.pull or not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
             tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
@@ -2065,6 +2065,8 @@ def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags)
         for name in alias:
             docker("buildx", "imagetools", "create", "--tag", name, plan.deps)
     except Exit as error:
+        if re.search(r"refused the (login|push)|does not take pushes|can't be reached", str(error.message)):
+            raise  # so it will be with the image itself
         say(f"the dependencies' image was not pushed: {str(error.message).removeprefix('error: ').splitlines()[0]}", flags.quiet)
 
 

@@ -64,21 +64,21 @@ def test_push_adds_the_dependencies(shop_on_each: Desk, empty_engine: Engine) ->
 
 
 @pytest.mark.parametrize("option", ["--no-cache", "--pull"])
-def test_what_is_made_anew_is_pushed_anew(shop: Desk, option: str) -> None:
-    """The dependencies too, when their base is another one under the same name."""
-    registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
+def test_what_is_made_anew_is_pushed_anew(shop: Desk, empty_engine: Engine, option: str) -> None:
+    """The dependencies too, when their base is another one under the same name. (On an engine of its own, as test_no_cache.)"""
+    registry, repository, desk = Registry(shop.engine.registry), f"test/{shop.repo.image}", Desk(empty_engine, shop.repo)
     base = f"{registry.address}/{repository}-base:1"
     env = {"INVOKE_BEAMDOCK_BUILD_BASE": base}
 
     def push(*options: str) -> str:
-        shop.invoke("push", *options, env=env)
-        return registry.manifest(repository, f"deps-{shop.invoke('deps-image', '--key', env=env).out}")[0]
+        desk.invoke("push", *options, env=env)
+        return registry.manifest(repository, f"deps-{desk.invoke('deps-image', '--key', env=env).out}")[0]
 
     try:
         found = []
         for number, options in enumerate([[], [], [option]]):
-            shop.engine.build(f"FROM {shop.engine.build_base}\nRUN echo {number} > /number\n", base)
-            shop.docker("push", "--quiet", base)
+            desk.engine.build(f"FROM {desk.engine.build_base}\nRUN echo {number} > /number\n", base)
+            desk.docker("push", "--quiet", base)
             found.append(push(*options))
         assert found[0] == found[1] != found[2]
     finally:

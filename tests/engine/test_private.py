@@ -138,7 +138,7 @@ def test_the_hex_config_comes_from_a_variable_or_as_a_secret(person28: Desk, hex
         "deps-image", "--secret", f"id=hex.config,src={person28.repo.path.parent}/right", env={"HEX_CONFIG": wrong}
     ).steps == ["builder"]
     hex_config(person28, wrong)
-    assert "builder" in person28.invoke("deps-image", "--no-cache", env={"HEX_CONFIG": right}).steps
+    assert "builder" in person28.invoke("deps-image", f"--build-arg=PROJECT={person28.repo.image}-fresh", env={"HEX_CONFIG": right}).steps
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["no lock", "locked"])
@@ -311,7 +311,7 @@ def test_nothing_of_the_credentials_stays(person28: Desk, hex_pm: Hex, ssh: Ssh)
     more = f"--attest type=provenance,mode=max --cache-to type=registry,mode=max,ref={registry.address}/test/{image}:cache"
     runs.append(person28.sh(re.sub(r"--provenance[= ]false", more, runs[-1].out, flags=re.IGNORECASE)))
     hex_config(person28, hex_pm.config(hex_pm.key + "-expired"))
-    runs.append(person28.invoke("deps-image", "--no-cache", "--build-arg=PROJECT=fresh", code=1))
+    runs.append(person28.invoke("deps-image", f"--build-arg=PROJECT={image}-fresh", code=1))
     person28.docker("tag", f"{registry.address}/test/{image}:{person28.repo.head}-releaser", f"{registry.address}/test/{image}:releaser")
     person28.docker("push", "--quiet", f"{registry.address}/test/{image}:releaser")
     base = layers(registry, person28.engine.build_base) | layers(registry, person28.engine.run_base)

@@ -269,11 +269,11 @@ while_registering(Config) ->
     ?assertEqual([], lists:usort(Seen) -- [[{10, 9, 0, 1}], [{10, 9, 0, 2}]]).
 
 %% A port of which another has the UDP half.
-port_in_use(Config) ->
-    Port = proplists:get_value(port, Config),
-    ok = application:set_env(service_discovery_dns, port, Port),
+port_in_use(_Config) ->
     ok = application:stop(service_discovery_dns),
-    {ok, Other} = gen_udp:open(Port),
+    {ok, Other} = gen_udp:open(0),
+    {ok, Port} = inet:port(Other),
+    ok = application:set_env(service_discovery_dns, port, Port),
     ?assertMatch({error, {{shutdown, {failed_to_start_child, udp, {udp, Port, eaddrinuse}}}, _}},
                  application:start(service_discovery_dns)),
     ok = gen_udp:close(Other),
