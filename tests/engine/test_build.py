@@ -177,9 +177,9 @@ def test_edits_that_a_release_does_not_read(tiny: Desk) -> None:
     assert tiny.invoke("build").steps == []
 
 
-def test_a_commit_of_documents_compiles_nothing(tiny_on_each: Desk) -> None:
+def test_a_commit_of_documents_compiles_nothing(tiny: Desk) -> None:
     """It is another version: that is written into the release, which is looked at again. In CI too, where all is from nothing."""
-    desk = tiny_on_each
+    desk = tiny
     for env in ({}, {"CI": "true"}):
         desk.invoke("build", env=env)
         desk.repo.write("README.md", str(env))
@@ -190,9 +190,9 @@ def test_a_commit_of_documents_compiles_nothing(tiny_on_each: Desk) -> None:
         assert env or "0 modules compiled" in done.err
 
 
-def test_source_edit_leaves_the_dependencies(tiny_on_each: Desk) -> None:
+def test_source_edit_leaves_the_dependencies(tiny: Desk) -> None:
     """The edit is in the image, and neither the toolchain nor the dependencies were made again."""
-    desk = tiny_on_each
+    desk = tiny
     desk.invoke("build")
     desk.repo.edit("src/tiny.erl", "42", "43")
     done = desk.invoke("build")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -161,17 +163,24 @@ def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
     """While a build of the project runs, its caches are not to be had."""
     mine, _ = two
     build(mine, "a")
-    mine.repo.edit("Dockerfile", "> /own", "> /own && echo begun && sleep 10")
+    mine.repo.edit("Dockerfile", "> /own", "> /own && echo begun && sleep 1000")
     log = mine.repo.path / "_build" / "log"
     with log.open("w") as file:
         going = subprocess.Popen(
-            [sys.executable, "-m", "invoke", "build"], cwd=mine.repo.path, env=mine.engine.env, stdout=file, stderr=file
+            [sys.executable, "-m", "invoke", "build"],
+            cwd=mine.repo.path,
+            env=mine.engine.env,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
     try:
         poll(lambda: re.search(r"^#\d+ [\d.]+ begun", log.read_text(), re.MULTILINE), 60)
         mine.invoke("clean")
+        assert going.poll() is None
     finally:
-        assert going.wait() == 0
+        os.killpg(going.pid, signal.SIGTERM)
+        going.wait()
     assert "kept" in inside(mine, f"{mine.repo.image}-hex")
 
 

@@ -82,9 +82,9 @@ def native(desk: Desk, libraries: str) -> None:
     hook(desk, "pre", "compile", f"mkdir -p priv\ngcc -shared -fPIC -Wl,--no-as-needed -o priv/nif.so c_src/nif.c {libraries}")
 
 
-def test_a_library_that_the_runner_lacks(tiny_on_each: Desk) -> None:
+def test_a_library_that_the_runner_lacks(tiny: Desk) -> None:
     """File, library and package are named; with that package in the settings the image builds and the library loads."""
-    desk = tiny_on_each
+    desk = tiny
     native(desk, "-lyaml -lsctp")
     desk.repo.settings("  build_packages: [libyaml-dev, libsctp-dev]\n")
     done = desk.invoke("build", code=1)

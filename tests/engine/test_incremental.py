@@ -107,15 +107,19 @@ def lose_a_header(repo: Repo) -> None:
     repo.edit("apps/two/src/two.erl", "one.hrl", "two.hrl")
 
 
+def release_alone(repo: Repo) -> None:
+    """What no module is compiled of."""
+    repo.write("config/sys.config", "[].")
+    repo.edit("rebar.config", "sasl]", "sasl, crypto]")
+
+
 # What a person does, and the modules that must be compiled again for it: what rebar3 need not look at stays.
 EDITS: dict[str, tuple[Callable[[Repo], None], set[str]]] = {
     "a module": (lambda r: r.edit("apps/one/src/one.erl", "42", "43"), {"one"}),
-    "an edited file with an older time": (lambda r: long_ago(r, "apps/one/src/other.erl", "other.\n", "another.\n"), {"other"}),
+    "a module with an older time": (lambda r: long_ago(r, "apps/one/src/other.erl", "other.\n", "another.\n"), {"other"}),
     "a new module": (lambda r: r.write("apps/two/src/three.erl", "-module(three).\n"), {"three"}),
-    "a header": (lambda r: r.edit("apps/one/include/one.hrl", "1", "7"), {"one", "two"}),
     "a header with an older time": (lambda r: long_ago(r, "apps/one/include/one.hrl", "1", "8"), {"one", "two"}),
-    "sys.config": (lambda r: r.write("config/sys.config", "[]."), set()),
-    "relx": (lambda r: r.edit("rebar.config", "sasl]", "sasl, crypto]"), set()),
+    "relx, and a new sys.config": (release_alone, set()),
     "a header that hides another": (lambda r: r.write("apps/one/src/one.hrl", "-define(SIZE, 9).\n"), ALL),
     "a module deleted": (lambda r: (r.path / "apps/one/src/other.erl").unlink(), ALL - {"other"}),
     "a header deleted": (lose_a_header, ALL),

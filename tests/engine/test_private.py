@@ -91,28 +91,28 @@ def fails(desk: Desk, *args: str, env: dict[str, str] | None = None) -> tuple[st
     return lines[-2].partition(": ")[2], lines[-1].partition(": ")[2]
 
 
-def test_hex_packages_of_a_company_and_an_organisation(person: Desk, hex_pm: Hex) -> None:
+def test_hex_packages_of_a_company_and_an_organisation(person28: Desk, hex_pm: Hex) -> None:
     """With the person's own hex.config; a library of C code works; another key makes no step run, and so does none at all."""
-    uses(person, "p1_utils, jiffy, poolboy, idna", ", p1_utils, jiffy, poolboy, idna", hex_pm.repos(ACME, HEXPM, CORP))
-    hex_config(person, hex_pm.config())
+    uses(person28, "p1_utils, jiffy, poolboy, idna", ", p1_utils, jiffy, poolboy, idna", hex_pm.repos(ACME, HEXPM, CORP))
+    hex_config(person28, hex_pm.config())
     environ = {"HEX_CDN": f"{hex_pm.url}/hexpm"}
     hex_pm.asked.clear()
-    done = person.invoke("build", env=environ)
+    done = person28.invoke("build", env=environ)
     assert "builder" in done.steps
     fetched = [path for path in hex_pm.asked if "/tarballs/" in path]
     assert sorted(fetched) == [
         "/acme/tarballs/jiffy-1.1.2.tar", "/acme/tarballs/p1_utils-1.0.26.tar", "/hexpm/repos/corp/tarballs/idna-6.1.1.tar",
         "/hexpm/tarballs/poolboy-1.5.2.tar", "/hexpm/tarballs/unicode_util_compat-0.7.0.tar",
     ]  # fmt: skip
-    container = person.start()
+    container = person28.start()
     asked = '{jiffy:decode(<<"[7,true]">>), idna:encode("b\\x{fc}cher.example")}.'
-    assert person.node(container, "eval", asked) == '{[7, true], "xn--bcher-kva.example"}'
-    hex_config(person, hex_pm.config("another"))
-    assert person.invoke("build", env=environ).steps == []
-    hex_config(person, "")
-    assert person.invoke("build", env=environ).steps == []
-    Path(person.engine.env["HOME"], ".config/rebar3/hex.config").unlink()
-    assert person.invoke("build", env=environ).steps == []
+    assert person28.node(container, "eval", asked) == '{[7, true], "xn--bcher-kva.example"}'
+    hex_config(person28, hex_pm.config("another"))
+    assert person28.invoke("build", env=environ).steps == []
+    hex_config(person28, "")
+    assert person28.invoke("build", env=environ).steps == []
+    Path(person28.engine.env["HOME"], ".config/rebar3/hex.config").unlink()
+    assert person28.invoke("build", env=environ).steps == []
 
 
 def test_the_hex_config_comes_from_a_variable_or_as_a_secret(person28: Desk, hex_pm: Hex) -> None:
@@ -221,16 +221,16 @@ def pinned(desk: Desk, ssh: Ssh) -> str:
     return "  known_hosts: ci/known_hosts\n"
 
 
-def test_git_over_ssh_with_an_agent(person: Desk, ssh: Ssh) -> None:
+def test_git_over_ssh_with_an_agent(person28: Desk, ssh: Ssh) -> None:
     """Two hosts, and a submodule of a dependency; afterwards a machine without an agent has nothing to do."""
     deps = f"{git(ssh.one.url, 'lib_of_one')}, {git(ssh.two.url, 'lib_of_two')}"
-    uses(person, deps, ", lib_of_one, lib_of_two", settings=f"{pinned(person, ssh)}  ssh: default\n")
-    assert "builder" in person.invoke("build", env={"SSH_AUTH_SOCK": str(ssh.agent)}).steps
-    container = person.start()
-    assert person.node(container, "eval", "lib_of_one:answer() + lib_of_two:answer().") == "84"
-    assert person.invoke("build").steps == []
-    pinned(person, replace(ssh, two=ssh.one))
-    assert person.invoke("build").steps == []
+    uses(person28, deps, ", lib_of_one, lib_of_two", settings=f"{pinned(person28, ssh)}  ssh: default\n")
+    assert "builder" in person28.invoke("build", env={"SSH_AUTH_SOCK": str(ssh.agent)}).steps
+    container = person28.start()
+    assert person28.node(container, "eval", "lib_of_one:answer() + lib_of_two:answer().") == "84"
+    assert person28.invoke("build").steps == []
+    pinned(person28, replace(ssh, two=ssh.one))
+    assert person28.invoke("build").steps == []
 
 
 def test_git_over_ssh_with_a_key_and_rewritten_addresses(person: Desk, ssh: Ssh) -> None:

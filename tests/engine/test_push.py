@@ -136,8 +136,9 @@ def test_a_detached_head_in_ci(pusher: Desk) -> None:
     pusher.repo.git("checkout", "--quiet", "--detach")
     try:
         for system, variables in CI.items():
-            pusher.invoke("push", "--branch", env=variables)
-            assert f"by-{system}" in pushed(registry, pusher)
+            assert f"/{repository(pusher)}:by-{system} " in pusher.invoke("push", "--branch", "--dry-run", env=variables).out
+        pusher.invoke("push", "--branch", env=CI["jenkins-pr"])
+        assert "by-jenkins-pr" in pushed(registry, pusher)
         tags = pushed(registry, pusher)
         for variables in ({}, {"GITHUB_REF_NAME": "v1", "GITHUB_REF_TYPE": "tag"}, {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"}):
             said = pusher.invoke("push", "--branch", code=2, env=variables).err
@@ -217,12 +218,12 @@ def test_a_registry_that_asks_for_a_login(tiny_on_each: Desk, tmp_path: Path) ->
         assert desk.invoke("push", where, env=auth).out.startswith(f"{registry.address}/test/{desk.repo.image}@sha256:")
 
 
-def test_a_read_only_registry(tiny_on_each: Desk, tmp_path: Path) -> None:
-    with serving(tiny_on_each.engine, tmp_path / "registry", readonly=True) as registry:
-        error, _ = failure_of(tiny_on_each.invoke("push", f"--registry={registry.address}/test", code=1).err)
+def test_a_read_only_registry(tiny: Desk, tmp_path: Path) -> None:
+    with serving(tiny.engine, tmp_path / "registry", readonly=True) as registry:
+        error, _ = failure_of(tiny.invoke("push", f"--registry={registry.address}/test", code=1).err)
         assert "read-only" in error
-        assert registry.tags(repository(tiny_on_each)) == set()
-        assert tiny_on_each.engine.images(f"{registry.address}/{repository(tiny_on_each)}") == set()
+        assert registry.tags(repository(tiny)) == set()
+        assert tiny.engine.images(f"{registry.address}/{repository(tiny)}") == set()
 
 
 def test_deps_image(pusher: Desk, empty_engine: Engine) -> None:

@@ -17,9 +17,9 @@ stop(_) -> ok.
 """
 
 
-def test_folders_that_the_release_writes_into(tiny_on_each: Desk) -> None:
+def test_folders_that_the_release_writes_into(tiny: Desk) -> None:
     """With the read-only root, with --writable, and as the printed command; and the volumes go with the container."""
-    desk = tiny_on_each
+    desk = tiny
     desk.repo.settings("  writable: [log, db/deep, /var/log/tiny]\n")
     desk.repo.edit("src/tiny.app.src", "{vsn,", "{mod, {tiny, []}}, {vsn,")
     desk.repo.write("src/tiny.erl", WRITES)
@@ -46,26 +46,26 @@ def test_folders_that_the_release_writes_into(tiny_on_each: Desk) -> None:
 @pytest.mark.parametrize(
     ("line", "given"),
     [
-        ("-setcookie ${RELX_COOKIE}", ()),
-        ("-setcookie ${RELX_COOKIE}", ("--env=RELX_COOKIE=hunter2",)),
-        ("-setcookie ${COOKIE:-}", ()),
-        ("-setcookie ${COOKIE}", ("--env=COOKIE=hunter2",)),
-        ("-setcookie hunter2", ()),
-        ("-setcookie ${COOKIE:-hunter2}", ()),
+        ("-setcookie ${RELX_COOKIE}", [[], ["--env=RELX_COOKIE=hunter2"]]),
+        ("-setcookie ${COOKIE:-}", [[], ["--env=COOKIE=hunter2"]]),
+        ("-setcookie hunter2", [[]]),
+        ("-setcookie ${COOKIE:-hunter2}", [[]]),
     ],
 )
-def test_a_cookie_of_the_environment(tiny: Desk, line: str, given: tuple[str, ...]) -> None:
+def test_a_cookie_of_the_environment(tiny: Desk, line: str, given: list[list[str]]) -> None:
     """Given or not, the node has one, and a console finds it."""
     tiny.repo.write("config/vm.args.src", f"-sname tiny\n{line}\n+Bd\n")
     tiny.repo.commit()
     said = tiny.invoke("build").err
     assert "nothing sets" not in said
-    container = tiny.start(*given)
-    cookie = tiny.node(container, "eval", "erlang:get_cookie().")
-    assert (cookie == "hunter2") == (bool(given) or "hunter2" in line)
-    assert cookie == "hunter2" or len(cookie.strip("'")) == 48
-    with typing(tiny, "attach") as terminal:
-        terminal.expect(r"\d+> ?")
-        ask(terminal, "6 * 7.", "42")
-        assert leave(terminal) == 0
-    poll(lambda: tiny.node(container, "ping") == "pong")
+    for options in given:
+        container = tiny.start(*options)
+        cookie = tiny.node(container, "eval", "erlang:get_cookie().")
+        assert (cookie == "hunter2") == (bool(options) or "hunter2" in line)
+        assert cookie == "hunter2" or len(cookie.strip("'")) == 48
+        with typing(tiny, "attach") as terminal:
+            terminal.expect(r"\d+> ?")
+            ask(terminal, "6 * 7.", "42")
+            assert leave(terminal) == 0
+        poll(lambda: tiny.node(container, "ping") == "pong")
+        tiny.sweep()
