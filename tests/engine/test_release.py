@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from kit.engines import poll
 from kit.repos import Desk
 from kit.terminal import ask, leave, typing
 
@@ -67,5 +66,5 @@ def test_a_cookie_of_the_environment(tiny: Desk, line: str, given: list[list[str
             terminal.expect(r"\d+> ?")
             ask(terminal, "6 * 7.", "42")
             assert leave(terminal) == 0
-        poll(lambda: tiny.node(container, "ping") == "pong")
+        tiny.answers(container)
         tiny.sweep()
