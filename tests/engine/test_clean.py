@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -66,8 +65,10 @@ def inside(desk: Desk, mount: str) -> str:
     """The files in a cache mount, as a build sees them. (--no-cache would empty it.)"""
     step = f"RUN --mount=type=cache,id={mount},target=/c ls -AR /c > /found # {time.time_ns()}"
     dockerfile = f"FROM {desk.engine.run_base} AS looked\n{step}\nFROM scratch\nCOPY --from=looked /found /\n"
-    desk.sh(f"printf %s {shlex.quote(dockerfile)} | docker buildx build --quiet --output=_build/{mount} -")
-    return (desk.repo.path / "_build" / mount / "found").read_text().strip()
+    folder = desk.repo.path / "_build" / mount
+    desk.repo.write(f"_build/{mount}/Dockerfile", dockerfile)
+    desk.docker("buildx", "build", "--quiet", f"--output={folder}", str(folder))
+    return (folder / "found").read_text().strip()
 
 
 @pytest.fixture

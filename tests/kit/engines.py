@@ -59,14 +59,9 @@ class Engine:
 
     def build(self, dockerfile: str, tag: str) -> str:
         """An image of a Dockerfile alone, without tasks.py."""
-        subprocess.run(
-            ["docker", "build", "--quiet", "--provenance=false", f"--tag={tag}", "-"],
-            input=dockerfile,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        with TemporaryDirectory() as folder:  # buildx leaves what it makes of `-` in /tmp
+            Path(folder, "Dockerfile").write_text(dockerfile)
+            self.docker("build", "--quiet", "--provenance=false", f"--tag={tag}", folder)
         return tag
 
     def ids(self, *references: str) -> list[str]:
