@@ -587,8 +587,7 @@ def prepared(folder: Path, dependencies: int, modules: int) -> Iterator[tuple[Be
     with serving_dependencies(folder / "dependencies", dependencies) as served:
         bench = Bench(name, desk, fresh, f"{desk.registry}/{name}/base:1", served)
         try:
-            made = ["docker", "build", "--provenance=false", f"--build-arg=BASE={desk.build_base}", f"--tag={bench.base}", "-"]
-            subprocess.run(made, input=COUNTING_BASE, env=desk.env, capture_output=True, text=True, check=True)
+            desk.build(COUNTING_BASE.replace("ARG BASE\n", f"ARG BASE={desk.build_base}\n"), bench.base)
             desk.docker("push", "--quiet", bench.base)
             desk.docker("pull", "--quiet", desk.run_base)
             repos = [Repo(folder / scheme, scheme) for scheme in ("chapter", "ours")]

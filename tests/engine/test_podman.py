@@ -33,10 +33,8 @@ crun = ["{0}/crun"]
 def podman(engine28: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a podman in it that runs on any Linux, with its own libraries and its storage beside it."""
     folder = tmp_path_factory.mktemp("podman")
-    subprocess.run(
-        ["docker", "build", f"--output=type=local,dest={folder}/fs", "-"],
-        input=PODMAN.format(base=engine28.run_base), env=engine28.env, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    (folder / "Dockerfile").write_text(PODMAN.format(base=engine28.run_base))
+    engine28.docker("build", f"--output=type=local,dest={folder}/fs", str(folder))
     (folder / "containers.conf").write_text(CONFIG.format(folder))
     (loader,) = (folder / "fs/lib").glob("ld-linux*")
     storage = f" --storage-driver=vfs --root={folder}/storage --runroot={folder}/run"
