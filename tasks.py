@@ -1562,6 +1562,19 @@ def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, 
     return True, b"".join(log).decode(errors="replace")
 
 
+def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
+    """What python-on-whales is told of the output beside the plan's, by what runs the build."""
+    loaded = plan.output == {"type": "image"}
+    if loaded and builder.driver != "docker":
+        return {"output": {}, "load": True}  # the docker driver builds in the engine; others must hand the image over
+    if loaded and "WORK" in plan.build_args:
+        # gzip would take a tenth of such a build (measured); what is pushed must not have layers of it.
+        return {"output": {**plan.output, "compression": "uncompressed"}}
+    if plan.output.get("push") and builder.driver == "docker" and builder.direct:
+        return {"output": {**plan.output, "store": "false", "compression": "gzip", "force-compression": "true"}}
+    return {}
+
+
 def build_image(plan: Build, flags: Common) -> bool:
     """Write the contexts, run the build and say what it did; with --dry-run print the command, and give False."""
     project = plan.project
@@ -1580,11 +1593,7 @@ def build_image(plan: Build, flags: Common) -> bool:
         write_context(project.context_folder / name, files)
     project.context_folder.mkdir(parents=True, exist_ok=True)
     (project.context_folder / ".gitignore").write_text("*\n")
-    more: dict[str, Any] = {}
-    if plan.output == {"type": "image"} and builder.driver != "docker":
-        more = {"output": {}, "load": True}  # the docker driver builds in the engine; others must hand the image over
-    elif plan.output.get("push") and builder.driver == "docker" and builder.direct:
-        more = {"output": {**plan.output, "store": "false"}}
+    more = output_by(plan, builder)
     if flags.dry_run:
         print(shlex.join(command_of(plan, **more)))
         return False

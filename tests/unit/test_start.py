@@ -19,7 +19,8 @@ def index() -> dict[str, str]:
     """Where this machine's pip takes packages from, if it is said, for uv and pipx too: the tests' home has no configuration."""
     said = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False)
     url = said.stdout.strip()
-    return {"UV_DEFAULT_INDEX": url, "PIP_INDEX_URL": url} if url else {}
+    # uv has roots of its own otherwise, and not what a company's machine trusts; the first name is of older versions
+    return {"UV_NATIVE_TLS": "1", "UV_SYSTEM_CERTS": "1", **({"UV_DEFAULT_INDEX": url, "PIP_INDEX_URL": url} if url else {})}
 
 
 @pytest.mark.parametrize("start", ["uv run", "pipx run"])
