@@ -192,9 +192,9 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
 def checkouts(root: Path) -> list[Warning]:
     """What stands in for dependencies here, and does not in another work tree of the same commit."""
     found = []
-    for folder in sorted((root / "_checkouts").glob("*/")):
+    for folder in sorted(f for f in (root / "_checkouts").glob("*") if f.is_symlink() or f.is_dir()):
         name = f"_checkouts/{folder.name}"
-        if folder.is_symlink():
+        if root.resolve() not in folder.resolve().parents:
             hint = f"a copy of the folder, or a git submodule, in {name}"
             found.append(Warning(f"{name} leads out of the build: the dependency is taken from where rebar.config says", hint))
         elif not core.git(root, "ls-files", "--", name):

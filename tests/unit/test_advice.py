@@ -265,12 +265,15 @@ def test_checkouts(module: ModuleType, plain: Repo) -> None:
     """Those that another machine does not have: a link, and a folder that is in no commit."""
     plain.git("init", "--quiet")
     plain.write("_checkouts/mine/src/mine.erl", "-module(mine).\n")
+    (plain.path / "_checkouts/inside").symlink_to("../config")
     plain.commit()
     assert advice(module, plain.path) == []
     plain.write("_checkouts/theirs/src/theirs.erl", "-module(theirs).\n")
     (plain.path / "_checkouts/linked").symlink_to("/usr")
+    (plain.path / "_checkouts/nowhere").symlink_to("../../nowhere")
     assert advice(module, plain.path) == [
         "_checkouts/linked leads out of the build: the dependency is taken from where rebar.config says",
+        "_checkouts/nowhere leads out of the build: the dependency is taken from where rebar.config says",
         "_checkouts/theirs takes the place of the dependency, and is in no commit",
     ]
 
