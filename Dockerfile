@@ -331,7 +331,7 @@ digest(Term) -> erlang:md5(term_to_binary(Term)).
 q(Path) -> ["'", string:replace(Path, "'", "'\\''", all), "'"].
 %% A tarball for a state: 1,000 files of their own take ten times as long to write, and as long again to remove (measured).
 pack(File, Folder, Names) ->
-    There = [[" ", q("./" ++ N)] || N <- Names, filelib:is_file(filename:join(Folder, N))],
+    There = [[" ", q("./" ++ N)] || N <- Names, element(1, file:read_link_info(filename:join(Folder, N))) =:= ok],
     sh(["tar --format=posix -cf ", q(File), " -T /dev/null", [[" -C ", q(Folder), There] || There =/= []]]).
 unpack(File, Folder) -> ["tar -C ", q(Folder), " -xf ", q(File)].
 sh(Script) -> 0 = run(["sh", "-euc", unicode:characters_to_list(Script)]).

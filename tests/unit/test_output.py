@@ -226,6 +226,14 @@ def test_what_a_step_wrote(log: str, wrote: str, error: str, hint: str, tmp_path
     assert str(told.message) == f"error: {error}\nhint: {hint}"
 
 
+def test_a_step_that_nobody_can_explain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ci/beamdock what a step wrote is above, and its command is named."""
+    wrote = failing("===> OTP release 28 or later is required. Version in use: 27.3.4.1", log=STEP_PLAIN)
+    assert "erlang:28" in told(wrote)
+    monkeypatch.setattr(tasks, "EXPLAIN_STEP", [])
+    assert told(wrote).startswith("error: a step of the Dockerfile failed with exit code ")
+
+
 def test_what_the_dockerfile_copies(tmp_path: Path) -> None:
     """A real line; the file is there, or not."""
     last = 'failed to compute cache key: failed to calculate checksum of ref 6pub::ill3: "/docs/x": not found'
