@@ -106,8 +106,8 @@ main() ->
 main([What, Folder, Key | Command]) ->
     Base = os:getenv("REBAR_BASE_DIR"),
     Profile = filename:join(Base, os:getenv("PROFILE")),
-    State = filename:join(Folder, Key ++ "-" ++ toolchain()),
-    Kept = try binary_to_term(read(State ++ "/known")) catch _:_ -> #{} end,
+    State = state(Folder, Key),
+    Kept = known(State),
     Saved = maps:get(saved, Kept, 0),
     Began = next_second(Saved),
     % A clock that went back makes what is written now look older than what was compiled.
@@ -118,23 +118,34 @@ main([What, Folder, Key | Command]) ->
         "deps" -> dependencies(Known, State, Base, Profile, Command);
         "work" -> project(Known, State, Base, Profile, Command)
     end,
-    New =:= maps:remove(saved, Known) orelse begin
-        To = State ++ ".new",
-        sh(["rm -rf ", q(To), "; mkdir -p ", q(To)]),
-        case What of
-            "deps" -> pack(To ++ "/default.tar", Base, ["default"]);
-            "work" ->
-                pack(To ++ "/sources.tar", ".", ls(".") -- ["_build", "rebar.lock"]),
-                % What rebar3 found out of the project's files; the dependencies' stays theirs.
-                pack(To ++ "/profile.tar", Profile, ["lib/" ++ F || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"] ++
-                    [F || F <- filelib:wildcard("lib/.rebar3/*/*", Profile) -- Graphs])
-        end,
-        ok = file:write_file(To ++ "/known", term_to_binary(New#{saved => os:system_time(second)})),
-        sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(Folder), "; ls -t | tail -n +5 | xargs -r rm -rf"])
-    end,
+    New =:= maps:remove(saved, Known) orelse save(State, New, case What of
+        "deps" -> [{"default", Base, ["default"]}];
+        "work" ->
+            [{"sources", ".", ls(".") -- ["_build", "rebar.lock"]},
+            % What rebar3 found out of the project's files; the dependencies' stays theirs.
+            {"profile", Profile, ["lib/" ++ F || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"] ++
+                [F || F <- filelib:wildcard("lib/.rebar3/*/*", Profile) -- Graphs]}]
+    end),
     Beams = [F || L <- filelib:wildcard(Base ++ "/*/lib/*"), not is_link(L), What =:= "deps" orelse not lists:member(filename:basename(L), Layer),
         F <- filelib:wildcard(L ++ "/ebin/*.beam"), filelib:last_modified(F) >= Began],
     io:format("~s: compiled ~b modules~n", [What, length(Beams)]).
+
+state(Folder, Key) -> filename:join(Folder, Key ++ "-" ++ toolchain()).
+known(State) -> try binary_to_term(read(State ++ "/known")) catch _:_ -> #{} end.
+
+%% Tarballs: 1,000 files of their own take ten times as long to write, and as long again to remove (measured).
+save(State, Known, Tarballs) ->
+    To = State ++ ".new",
+    sh(["rm -rf ", q(To), "; mkdir -p ", q(To)]),
+    [pack(filename:join(To, Name ++ ".tar"), Folder, Files) || {Name, Folder, Files} <- Tarballs],
+    ok = file:write_file(To ++ "/known", term_to_binary(Known#{saved => os:system_time(second)})),
+    sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(filename:dirname(State)), "; ls -t | tail -n +5 | xargs -r rm -rf"]).
+
+pack(File, Folder, Names) ->
+    There = [[" ", q("./" ++ N)] || N <- Names, element(1, file:read_link_info(filename:join(Folder, N))) =:= ok],
+    sh(["tar --format=posix -cf ", q(File), " -T /dev/null", [[" -C ", q(Folder), There] || There =/= []]]).
+
+unpack(File, Folder) -> ["tar -C ", q(Folder), " -xf ", q(File)].
 
 %% The dependencies. rebar3 fetches what is another version now, and compiles it; then what was compiled with the old one.
 dependencies(Known, State, Base, Profile, Command) ->
@@ -179,6 +190,7 @@ project(Known, State, Base, Profile, Command) ->
     New = tree("/context", ""),
     Before = maps:get(libraries, Known, #{}),
     Now = libraries(Base, Profile),
+    keep(Base, Now),
     Changed = changed(Before, Now),
     Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
     Hooks = os:getenv("PREBUILD", "") =/= "" orelse [F || F <- maps:keys(New), lists:prefix("rebar.config", filename:basename(F)),
@@ -199,6 +211,17 @@ project(Known, State, Base, Profile, Command) ->
     Code = run(Command),
     Code =:= 0 orelse halt(Code),
     #{libraries => Now, sources => New, plugins => Plugins}.
+
+%% Dependencies that came with an image and were not compiled here: another version of one can go on from them too.
+keep(Base, Libraries) ->
+    Locks = locks(),
+    case os:getenv("STORE", "") of
+        "" -> ok;
+        Key ->
+            State = state("/store", Key),
+            maps:get(locks, known(State), none) =:= Locks orelse
+                save(State, #{libraries => Libraries, locks => Locks}, [{"default", Base, ["default"]}])
+    end.
 
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
 %% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options.
@@ -329,11 +352,6 @@ ls(Folder) -> case file:list_dir_all(Folder) of {ok, Names} -> lists:sort(Names)
 read(File) -> case file:read_file(File) of {ok, Bytes} -> Bytes; _ -> <<>> end.
 digest(Term) -> erlang:md5(term_to_binary(Term)).
 q(Path) -> ["'", string:replace(Path, "'", "'\\''", all), "'"].
-%% A tarball for a state: 1,000 files of their own take ten times as long to write, and as long again to remove (measured).
-pack(File, Folder, Names) ->
-    There = [[" ", q("./" ++ N)] || N <- Names, element(1, file:read_link_info(filename:join(Folder, N))) =:= ok],
-    sh(["tar --format=posix -cf ", q(File), " -T /dev/null", [[" -C ", q(Folder), There] || There =/= []]]).
-unpack(File, Folder) -> ["tar -C ", q(Folder), " -xf ", q(File)].
 sh(Script) -> 0 = run(["sh", "-euc", unicode:characters_to_list(Script)]).
 
 run([Name | Arguments]) ->
@@ -504,6 +522,7 @@ ARG BUILD_ENV=""
 ARG PREBUILD=""
 ARG RELEASE=""
 ARG WRITABLE=""
+ARG STORE=""
 ARG WORK=""
 COPY --chmod=755 <<'SH' /usr/local/bin/assemble
 #!/bin/sh
@@ -593,6 +612,7 @@ SH
 
 RUN --mount=target=/context \
     --mount=from=git,target=/git \
+    --mount=type=cache,id=${PROJECT}-store,sharing=locked,target=/store \
     --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
     pack
 

@@ -160,6 +160,19 @@ def test_there_and_back(shop: Shop) -> None:
     assert shop.as_from_nothing(second)[0] == {"header", "user", "plain"}
 
 
+def test_after_their_image_was_taken(shop: Shop) -> None:
+    """They were compiled elsewhere; another version of one is fetched and compiled alone all the same."""
+    shop.desk.repo.settings(f"  network: host\n  registry: {shop.desk.engine.registry}/test\n")
+    shop.desk.repo.commit()
+    shop.desk.invoke("push")
+    assert "dependencies from the registry" in shop.desk.invoke("build").err
+    shop.bump("plain")
+    asked = len(shop.host.fetched())
+    bumped = shop.desk.invoke("build")
+    assert ("deps: compiled 1 modules" in bumped.err, shop.host.fetched()[asked:]) == (True, ["plain"])
+    assert shop.as_from_nothing(shop.compiled()) == (set(), [])
+
+
 def test_a_dependency_taken_away(shop: Shop) -> None:
     before = shop.compiled()
     del shop.tags["other"]
