@@ -70,9 +70,10 @@ if [ -n "$packages" ]; then
 fi
 if [ "$1" = builder ]; then
   command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
-  erlc -o /usr/local/lib/beamdock /usr/local/lib/beamdock/resume.erl
   # rebar3 starts in half the time where it is not one archive.
-  REBAR_CACHE_DIR=/usr/local/lib/beamdock/rebar3 rebar3 local install >/dev/null 2>&1 || true
+  REBAR_CACHE_DIR=/usr/local/lib/beamdock/rebar3 rebar3 local install >/dev/null 2>&1 &
+  erlc -o /usr/local/lib/beamdock /usr/local/lib/beamdock/resume.erl
+  wait
   # Some hooks and overlays have _build written out.
   ln -s "$REBAR_BASE_DIR" _build
   if [ -n "$trust" ]; then

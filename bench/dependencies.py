@@ -191,6 +191,7 @@ class Bench:
     def run(self, engine: Engine, folder: Path, *command: str, **env: str) -> tuple[str, Run]:
         """Run a command; its stdout and what it took."""
         known = len(self.dependencies.log.read_text())
+        os.sync()  # what the last run left to write is not this one's
         began = time.perf_counter()
         environment = {**engine.env, "INVOKE_BEAMDOCK_BUILD_BASE": self.base, **env}
         done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
