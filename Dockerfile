@@ -70,8 +70,13 @@ if [ -n "$packages" ]; then
 fi
 if [ "$1" = builder ]; then
   command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
-  # rebar3 starts in half the time where it is not one archive.
-  REBAR_CACHE_DIR=/usr/local/lib/beamdock/rebar3 rebar3 local install >/dev/null 2>&1 &
+  # rebar3 starts in half the time where it is not one archive (`build` below takes it from here). Not where it is a script of
+  # somebody's, which does more.
+  rebar3=$(command -v rebar3 || true)
+  if [ -n "$rebar3" ] && head -n 1 "$rebar3" | grep -aq escript; then
+    sha256sum "$rebar3" > /usr/local/lib/beamdock/rebar3.sum
+    REBAR_CACHE_DIR=/usr/local/lib/beamdock/rebar3 rebar3 local install >/dev/null 2>&1 &
+  fi
   erlc -o /usr/local/lib/beamdock /usr/local/lib/beamdock/resume.erl
   wait
   # Some hooks and overlays have _build written out.
@@ -140,7 +145,9 @@ save(State, Known, Tarballs) ->
     sh(["rm -rf ", q(To), "; mkdir -p ", q(To)]),
     [pack(filename:join(To, Name ++ ".tar"), Folder, Files) || {Name, Folder, Files} <- Tarballs],
     ok = file:write_file(To ++ "/known", term_to_binary(Known#{saved => os:system_time(second)})),
-    sh(["rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(filename:dirname(State)), "; ls -t | tail -n +5 | xargs -r rm -rf"]).
+    % What it knows goes first: half a state must not count as one.
+    sh(["rm -f ", q(State ++ "/known"), "; rm -rf ", q(State), "; mv ", q(To), " ", q(State), "; cd ", q(filename:dirname(State)),
+        "; ls -t | tail -n +5 | while IFS= read -r old; do rm -f \"$old/known\"; rm -rf \"$old\"; done"]).
 
 pack(File, Folder, Names) ->
     There = [[" ", q("./" ++ N)] || N <- Names, element(1, file:read_link_info(filename:join(Folder, N))) =:= ok],
@@ -387,8 +394,11 @@ if ! command -v "$REBAR3" >/dev/null; then
   echo 'hint: `build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
   exit 1
 fi
-installed=/usr/local/lib/beamdock/rebar3/bin/rebar3
-if [ "$REBAR3" = rebar3 ] && [ -x $installed ]; then REBAR3=$installed; fi
+installed=/usr/local/lib/beamdock/rebar3
+if [ "$REBAR3" = rebar3 ] && [ -x $installed/bin/rebar3 ] && [ "$(sha256sum "$(command -v rebar3)")" = "$(cat $installed.sum)" ]; then
+  unset REBAR3_VSN
+  REBAR3=$installed/bin/rebar3
+fi
 exec "$REBAR3" "$@"
 SH
 
@@ -655,7 +665,7 @@ cd "/opt/${RELEASE:-release}"
 elf=$(printf '\177ELF')
 LC_ALL=C grep -rlae "^$elf" --exclude='*.beam' . > /tmp/files || true
 # One by one, which takes twice as long, only where one lacks something.
-if ! xargs -d '\n' -r ldd < /tmp/files 2>&1 | grep -q 'not found'; then : > /tmp/files; fi
+if ! xargs -d '\n' -r ldd < /tmp/files 2>&1 | grep -q -e 'not found' -e 'unknown exit code'; then : > /tmp/files; fi
 while IFS= read -r file; do
   [ "$(head -c 4 "$file" | tr -d '\0')" = "$elf" ] || continue
   ldd "$file" 2>&1 | grep 'not found' | while IFS= read -r line; do

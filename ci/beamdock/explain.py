@@ -79,7 +79,7 @@ ABSENT = re.compile(r"does not exist|enoent|[Nn]o such file|: not found$")
 def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
     """The error for what a failed step wrote: what its end says is missing, the compiler's first error, or rebar3's last. Nothing
     else of it is repeated, as it may be a secret. root: the build's context."""
-    missing = MISSING.search("\n".join(wrote.splitlines()[-100:]))  # before that, it went on without
+    missing = MISSING.search("\n".join(wrote.splitlines()[-10:]))  # before that, it went on without
     what = str(next(filter(None, missing.groups()))) if missing else ""
     if what in ("mix", "elixir"):
         return core.failure("a dependency wants Elixir, which this build does not have", "Elixir dependencies are not supported", 1)

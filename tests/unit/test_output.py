@@ -253,6 +253,12 @@ def test_what_another_step_missed_is_not_it() -> None:
     assert told(log) == told(STEP_PLAIN)
 
 
+def test_what_a_step_went_on_without_is_not_it() -> None:
+    """A hook that looked for curl and did without; the compiler's error comes later."""
+    later = [*(f"===> Compiling dep{i}" for i in range(10)), "src/shop.erl:3: syntax error before: foo"]
+    assert told(failing("sh: 1: curl: not found", *later, log=STEP_PLAIN)).startswith("error: src/shop.erl:3: syntax error before: foo\n")
+
+
 def test_the_dockerfiles_own_words_go_over_what_is_missing() -> None:
     assert told(failing("/bin/sh: 1: cmake: not found", "error: no cmake", "hint: get one")) == "error: no cmake\nhint: get one"
 
