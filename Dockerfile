@@ -26,7 +26,7 @@ COPY rebar.config rebar.loc[k] rebar.config.scrip[t] /
 # A company's own certificate authority. Filled by --build-context authority=DIR, with *.crt files in it.
 FROM scratch AS authority
 
-# Makes either base ready, the builder's or the runner's.
+# The scripts of the stages up to builder. /prepare makes either base ready, the builder's or the runner's.
 FROM scratch AS scripts
 COPY --chmod=755 <<'SH' /prepare
 #!/bin/sh
@@ -69,6 +69,8 @@ if [ -n "$packages" ]; then
   find /etc/apt -name '*.theirs' | while IFS= read -r file; do mv "$file" "${file%.theirs}"; done
 fi
 if [ "$1" = builder ]; then
+  mkdir -p /usr/local/lib/beamdock
+  cp /scripts/build /scripts/fetch /scripts/resume /usr/local/bin
   command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
   # Each start of rebar3 takes 0.1 s less where it is not one archive (measured; `build` below takes it from here). Not where it
   # is a script of somebody's, which does more.
@@ -76,7 +78,7 @@ if [ "$1" = builder ]; then
     sha256sum "$rebar3" > /usr/local/lib/beamdock/rebar3.sum
     REBAR_CACHE_DIR=/usr/local/lib/beamdock/rebar3 rebar3 local install >/dev/null 2>&1 &
   fi
-  erlc -o /usr/local/lib/beamdock /usr/local/lib/beamdock/resume.erl
+  erlc -o /usr/local/lib/beamdock /scripts/resume.erl
   wait
   # Some hooks and overlays have _build written out.
   ln -s "$REBAR_BASE_DIR" _build
@@ -88,15 +90,7 @@ if [ "$1" = builder ]; then
 fi
 SH
 
-# The toolchain. Made anew when the base or the packages change.
-FROM ${BUILD_BASE} AS base
-ARG PROJECT=beamdock
-ARG BUILD_BASE
-ARG BUILD_PACKAGES=""
-ARG DEBIAN_MIRROR=""
-ENV REBAR_BASE_DIR=/app/_build LANG=C.UTF-8
-WORKDIR /app/src
-COPY <<'ERL' /usr/local/lib/beamdock/resume.erl
+COPY <<'ERL' /resume.erl
 %% resume deps|work FOLDER KEY COMMAND...: run a command that compiles on top of what an earlier build left in FOLDER, and
 %% leave there what the next one may go on from. rebar3 goes by the times of files; here their contents count: what differs
 %% from what was compiled is made newer than what came of it, and where it can't be known what did, all begins from nothing.
@@ -367,16 +361,12 @@ run([Name | Arguments]) ->
     receive {Port, {exit_status, Code}} -> Code end.
 ERL
 
-COPY --chmod=755 <<'SH' /usr/local/bin/resume
+COPY --chmod=755 <<'SH' /resume
 #!/bin/sh
 ERL_CRASH_DUMP=/dev/null exec erl -noinput -boot no_dot_erlang -pa /usr/local/lib/beamdock -s resume main -extra "$@"
 SH
 
-RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
-    --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
-    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
-    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES" "$DEBIAN_MIRROR"
-COPY --chmod=755 <<'SH' /usr/local/bin/build
+COPY --chmod=755 <<'SH' /build
 #!/bin/sh
 # build ARGUMENT...: rebar3 as this repo wants it. BUILD_ENV has lines of NAME='VALUE'; REBAR3 may be a file in the repo.
 set -eu
@@ -401,7 +391,7 @@ fi
 exec "$REBAR3" "$@"
 SH
 
-COPY --chmod=755 <<'SH' /usr/local/bin/fetch
+COPY --chmod=755 <<'SH' /fetch
 #!/bin/sh
 # fetch COMMAND...: run it with the secrets that are mounted; where a dependency can't be fetched, say which and why.
 # Secrets are in no layer and no cache key, and so how a host is reached (known_hosts, gitconfig) comes as one too.
@@ -495,6 +485,19 @@ fi
 exit 1
 SH
 
+# The toolchain. Made anew when the base or the packages change.
+FROM ${BUILD_BASE} AS base
+ARG PROJECT=beamdock
+ARG BUILD_BASE
+ARG BUILD_PACKAGES=""
+ARG DEBIAN_MIRROR=""
+ENV REBAR_BASE_DIR=/app/_build LANG=C.UTF-8
+WORKDIR /app/src
+RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
+    --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
+    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
+    /scripts/prepare builder "$BUILD_BASE" "$BUILD_PACKAGES" "$DEBIAN_MIRROR"
+
 # The dependencies, compiled. Made anew when what decides them changes, never for a change of the project's sources.
 # STORE: which earlier builds' files to go on from; tasks.py sets it at a desk. Without it all is compiled from nothing.
 FROM base AS builder
@@ -522,22 +525,14 @@ ARG PROFILE=prod
 ARG REBAR3=rebar3
 ARG BUILD_ENV=""
 ARG PREBUILD=""
+# A step does not end before the disk has all that was written to it, and that is the base too where it was pulled a moment
+# ago: it is written while the compilers run.
 RUN --mount=target=/context \
-    cp -a /context/. . && sh -euc "$PREBUILD" && build as "$PROFILE" compile
+    sync -f . & cp -a /context/. . && sh -euc "$PREBUILD" && build as "$PROFILE" compile
 
-# The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
-# when the project or the version changes. /out becomes the image's root. WORK: as STORE, for the project.
-FROM ${COMPILED} AS releaser
-ARG PROJECT=beamdock
-ARG PROFILE=prod
-ARG REBAR3=rebar3
-ARG BUILD_ENV=""
-ARG PREBUILD=""
-ARG RELEASE=""
-ARG WRITABLE=""
-ARG STORE=""
-ARG WORK=""
-COPY --chmod=755 <<'SH' /usr/local/bin/assemble
+# The scripts of the release.
+FROM scratch AS release_scripts
+COPY --chmod=755 <<'SH' /assemble
 #!/bin/sh
 set -eu
 [ -z "$WORK" ] || sh -euc "$PREBUILD"
@@ -554,7 +549,7 @@ build as "$PROFILE" $what ${RELEASE:+--relname "$RELEASE"} || {
 rm -rf .git
 SH
 
-COPY --chmod=755 <<'SH' /usr/local/bin/pack
+COPY --chmod=755 <<'SH' /pack
 #!/bin/sh
 set -eu
 fail() {
@@ -562,7 +557,7 @@ fail() {
   echo "hint: $2"
   exit 1
 }
-if [ -n "$WORK" ]; then resume work /work "$WORK" assemble; else assemble; fi
+if [ -n "$WORK" ]; then resume work /work "$WORK" /scripts/assemble; else /scripts/assemble; fi
 set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/
 name=$(basename "$1")
 home=/opt/${RELEASE:-release}
@@ -623,33 +618,7 @@ ENTRY
 chmod 755 /out/release
 SH
 
-RUN --mount=target=/context \
-    --mount=from=git,target=/git \
-    --mount=type=cache,id=${PROJECT}-store,sharing=locked,target=/store \
-    --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
-    pack
-
-# The packed release alone, for `invoke build --tarball DIR`.
-FROM scratch AS tarball
-COPY --from=releaser /tarball/ /
-
-# What the release stands on. Made anew when the base or the packages change.
-FROM ${RUN_BASE} AS runner_base
-ARG PROJECT=beamdock
-ARG RUN_BASE
-ARG RUNTIME_PACKAGES=""
-ARG DEBIAN_MIRROR=""
-RUN --mount=from=scripts,target=/scripts --mount=from=authority,target=/authority \
-    --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
-    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
-    /scripts/prepare runner "$RUN_BASE" "$RUNTIME_PACKAGES" "$DEBIAN_MIRROR"
-# TLS clients look here for the authorities they trust.
-COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-
-# The release, looked at where it will run: every ELF file of it must find its libraries.
-FROM runner_base AS checked
-ARG RELEASE=""
-COPY --chmod=755 <<'SH' /usr/local/bin/check
+COPY --chmod=755 <<'SH' /check
 #!/bin/sh
 set -eu
 debian() { (. "$1" && echo "$ID ${VERSION_CODENAME:-${VERSION_ID:-}}"); }
@@ -684,12 +653,52 @@ cat /tmp/missing
 mkdir /passed
 SH
 
+# The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
+# when the project or the version changes. /out becomes the image's root. WORK: as STORE, for the project.
+FROM ${COMPILED} AS releaser
+ARG PROJECT=beamdock
+ARG PROFILE=prod
+ARG REBAR3=rebar3
+ARG BUILD_ENV=""
+ARG PREBUILD=""
+ARG RELEASE=""
+ARG WRITABLE=""
+ARG STORE=""
+ARG WORK=""
+RUN --mount=from=release_scripts,target=/scripts \
+    --mount=target=/context \
+    --mount=from=git,target=/git \
+    --mount=type=cache,id=${PROJECT}-store,sharing=locked,target=/store \
+    --mount=type=cache,id=${PROJECT}-work,sharing=locked,target=/work \
+    /scripts/pack
+
+# The packed release alone, for `invoke build --tarball DIR`.
+FROM scratch AS tarball
+COPY --from=releaser /tarball/ /
+
+# What the release stands on. Made anew when the base or the packages change.
+FROM ${RUN_BASE} AS runner_base
+ARG PROJECT=beamdock
+ARG RUN_BASE
+ARG RUNTIME_PACKAGES=""
+ARG DEBIAN_MIRROR=""
+RUN --mount=from=scripts,source=/prepare,target=/scripts/prepare --mount=from=authority,target=/authority \
+    --mount=type=cache,id=${PROJECT}-apt-lists,sharing=locked,target=/var/lib/apt/lists \
+    --mount=type=cache,id=${PROJECT}-apt,sharing=locked,target=/var/cache/apt \
+    /scripts/prepare runner "$RUN_BASE" "$RUNTIME_PACKAGES" "$DEBIAN_MIRROR"
+# TLS clients look here for the authorities they trust.
+COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+
+# The release, looked at where it will run: every ELF file of it must find its libraries.
+FROM runner_base AS checked
+ARG RELEASE=""
 # Only what is read is mounted, and from a stage that seldom changes: BuildKit reads all of a mount for the cache key (all
 # of releaser, the whole builder's base, took it 2 s at each change).
-RUN --mount=from=builder,source=/etc/os-release,target=/releaser/etc/os-release \
+RUN --mount=from=release_scripts,source=/check,target=/scripts/check \
+    --mount=from=builder,source=/etc/os-release,target=/releaser/etc/os-release \
     --mount=from=builder,source=/var/lib/dpkg/info,target=/releaser/var/lib/dpkg/info \
     --mount=from=releaser,source=/out/opt,target=/opt \
-    check
+    /scripts/check
 
 # The image. Its last COPY copies nothing: it makes the image wait for the checks.
 FROM runner_base AS runner

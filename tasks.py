@@ -1485,8 +1485,8 @@ def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
     loaded = plan.output == {"type": "image"}
     if loaded and builder.driver != "docker":
         return {"output": {}, "load": True}  # the docker driver builds in the engine; others must hand the image over
-    if loaded and "WORK" in plan.build_args:
-        # gzip would take a tenth of such a build (measured); what is pushed must not have layers of it.
+    if loaded and not plan.export:
+        # gzip would take a tenth of a build at a desk (measured); what is pushed must not have layers of it.
         return {"output": {**plan.output, "compression": "uncompressed"}}
     if plan.output.get("push") and builder.driver == "docker" and builder.direct:
         return {"output": {**plan.output, "store": "false", "compression": "gzip", "force-compression": "true"}}

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import statistics
@@ -302,6 +303,8 @@ class Ours:
         self.invoke(self.bench.desk, "push", "--branch")
 
     def in_ci(self) -> Run:
+        """In a checkout of its own: what builds leave beside the sources is not in it."""
+        shutil.rmtree(self.repo.path / "_build", ignore_errors=True)
         return self.invoke(self.bench.fresh, "build", CI="true")[1]
 
 
@@ -482,26 +485,25 @@ class Suite:
         self.table.note(f"invoke build itself, with what it asks the registry before: {whole:.2f} s, {whole / median(peer):.2f}")
 
     def fresh_line(self) -> None:
+        """All of them take turns: a machine that others use too is not the same for long."""
         self.publish()
-
-        def edit(repo: Repo, serial: int) -> None:
-            edit_line(repo, LINE, serial)
-            repo.commit()
-
-        runs = max(1, self.runs - 1)
-        floor = [self.floor() for _ in range(runs)]
-        peer, ours = self.turns(edit, "in_ci", runs, fresh=True)
+        floor: list[tuple[Run, Run, Run]] = []
+        found: dict[str, list[Run]] = {"peer": [], "by checksum": [], "ours": []}
+        builds = {"peer": self.chapter.in_ci, "by checksum": self.chapter.in_ci_by_checksum, "ours": self.ours.in_ci}
+        for _ in range(max(1, self.runs - 1)):
+            floor.append(self.floor())
+            for name, build in builds.items():
+                clear(self.bench.fresh)
+                repo = (self.ours if name == "ours" else self.chapter).repo
+                edit_line(repo, LINE, next(self.bench.serial))
+                repo.commit()
+                found[name].append(build())
+        peer, by_checksum, ours = found["peer"], found["by checksum"], found["ours"]
         self.table.compare("fresh-line", "fresh machine, one line", peer, ours, 0.8, {"dependencies": 0, "fetched": 0})
-        by_checksum = []
-        for _ in range(runs):
-            clear(self.bench.fresh)
-            edit(self.chapter.repo, next(self.bench.serial))
-            by_checksum.append(self.chapter.in_ci_by_checksum())
         self.table.compare("fresh-line, by checksum", "  to the chapter's older scheme", by_checksum, ours, 0.8, {})
         pull, compiled, packed = (median(part) for part in zip(*floor))
         self.table.keep("floor", dict(zip(("pull", "compile", "tar"), zip(*floor))))
-        whole = statistics.median(run.whole for run in ours)
-        self.table.row("  invoke build, to the floor", pull + compiled + packed, whole, 1.15)
+        self.table.row("  invoke build, to the floor", pull + compiled + packed, statistics.median(run.whole for run in ours), 1.15)
         self.table.note(
             f"the floor: base pulled in {pull:.1f} s, application compiled in {compiled:.1f} s, rebar3 as prod tar {packed:.1f} s"
         )
