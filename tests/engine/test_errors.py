@@ -188,7 +188,10 @@ def test_an_error_of_the_build_is_explained(tiny: Desk) -> None:
     image. Without ci/beamdock the step is named."""
     tiny.repo.edit("src/tiny.erl", "42.", "42)")
     done = tiny.invoke("build", code=1)
-    assert done.err.splitlines()[-2:] == ["error: a step of the Dockerfile failed with exit code 1: /scripts/pack", "hint: its output is above"]
+    assert done.err.splitlines()[-2:] == [
+        "error: a step of the Dockerfile failed with exit code 1: /scripts/pack",
+        "hint: its output is above",
+    ]
     vendor(tiny.repo.path, "explain")
     done = tiny.invoke("build", code=1)
     assert done.err.splitlines()[-2:] == ["error: src/tiny.erl:3: syntax error before: ')'", "hint: its output is above"]
