@@ -28,7 +28,7 @@ FROM scratch AS authority
 
 # The scripts of the stages up to builder. /prepare makes either base ready, the builder's or the runner's.
 FROM scratch AS scripts
-COPY --chmod=755 <<'SH' /prepare
+COPY --chmod=755 <<'prepare' <<'resume.erl' <<'resume' <<'build' <<'fetch' /
 #!/bin/sh
 # prepare builder|runner BASE PACKAGES MIRROR
 set -eu
@@ -88,9 +88,7 @@ if [ "$1" = builder ]; then
     echo "{ssl_cacerts_path, \"$bundle\"}." > /root/.config/rebar3/rebar.config
   fi
 fi
-SH
-
-COPY <<'ERL' /resume.erl
+prepare
 %% resume deps|work FOLDER KEY COMMAND...: run a command that compiles on top of what an earlier build left in FOLDER, and
 %% leave there what the next one may go on from. rebar3 goes by the times of files; here their contents count: what differs
 %% from what was compiled is made newer than what came of it, and where it can't be known what did, all begins from nothing.
@@ -359,14 +357,10 @@ sh(Script) -> 0 = run(["sh", "-euc", unicode:characters_to_list(Script)]).
 run([Name | Arguments]) ->
     Port = open_port({spawn_executable, os:find_executable(Name)}, [{args, Arguments}, exit_status, nouse_stdio]),
     receive {Port, {exit_status, Code}} -> Code end.
-ERL
-
-COPY --chmod=755 <<'SH' /resume
+resume.erl
 #!/bin/sh
 ERL_CRASH_DUMP=/dev/null exec erl -noinput -boot no_dot_erlang -pa /usr/local/lib/beamdock -s resume main -extra "$@"
-SH
-
-COPY --chmod=755 <<'SH' /build
+resume
 #!/bin/sh
 # build ARGUMENT...: rebar3 as this repo wants it. BUILD_ENV has lines of NAME='VALUE'; REBAR3 may be a file in the repo.
 set -eu
@@ -389,9 +383,7 @@ if [ "$REBAR3" = rebar3 ] && [ -x $installed/bin/rebar3 ] && [ "$(sha256sum "$(c
   REBAR3=$installed/bin/rebar3
 fi
 exec "$REBAR3" "$@"
-SH
-
-COPY --chmod=755 <<'SH' /fetch
+build
 #!/bin/sh
 # fetch COMMAND...: run it with the secrets that are mounted; where a dependency can't be fetched, say which and why.
 # Secrets are in no layer and no cache key, and so how a host is reached (known_hosts, gitconfig) comes as one too.
@@ -402,7 +394,8 @@ if [ -s $hex ]; then
   mkdir -p /root/.config/rebar3
   ln -sf $hex /root/.config/rebar3/hex.config
 fi
-export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+# No template: git would copy 14 samples of hooks into each dependency.
+export GIT_TERMINAL_PROMPT=0 GIT_TEMPLATE_DIR= GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
 said=$(mktemp)
 code=$(mktemp)
 trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
@@ -483,7 +476,7 @@ elif [ -n "$package" ]; then
 fi
 [ -z "$plugin" ] || fail "rebar.config's plugin $plugin can't be loaded" '`build_env: {DEBUG: "1"}` in invoke.yaml shows why'
 exit 1
-SH
+fetch
 
 # The toolchain. Made anew when the base or the packages change.
 FROM ${BUILD_BASE} AS base
@@ -532,7 +525,7 @@ RUN --mount=target=/context \
 
 # The scripts of the release.
 FROM scratch AS release_scripts
-COPY --chmod=755 <<'SH' /assemble
+COPY --chmod=755 <<'assemble' <<'pack' <<'check' /
 #!/bin/sh
 set -eu
 [ -z "$WORK" ] || sh -euc "$PREBUILD"
@@ -547,9 +540,7 @@ build as "$PROFILE" $what ${RELEASE:+--relname "$RELEASE"} || {
   exit 1
 }
 rm -rf .git
-SH
-
-COPY --chmod=755 <<'SH' /pack
+assemble
 #!/bin/sh
 set -eu
 fail() {
@@ -616,9 +607,7 @@ $named
 exec $home/bin/$name "\$@"
 ENTRY
 chmod 755 /out/release
-SH
-
-COPY --chmod=755 <<'SH' /check
+pack
 #!/bin/sh
 set -eu
 debian() { (. "$1" && echo "$ID ${VERSION_CODENAME:-${VERSION_ID:-}}"); }
@@ -651,7 +640,7 @@ done < /tmp/files > /tmp/missing
 cat /tmp/missing
 [ ! -s /tmp/missing ]
 mkdir /passed
-SH
+check
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
 # when the project or the version changes. /out becomes the image's root. WORK: as STORE, for the project.

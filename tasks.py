@@ -1087,6 +1087,10 @@ def deps_reference(plan: Build) -> str:
     return f"{plan.project.repository}:deps-{deps_key(plan)}"
 
 
+# Of the layers too that a build which compresses none has left.
+COMPRESSED = ",compression=gzip,force-compression=true"
+
+
 def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[str] = ()) -> Build:
     """The same build with the caches of other machines: this branch's, then the default branch's. export: True for what the
     setting says, or buildx's own words; more: caches to import first. A branch's tag carries an inline cache, which holds
@@ -1102,10 +1106,10 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
         to = "type=inline"
     elif mode == "registry" and project.settings.registry:
         imports += [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
-        to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max"
+        to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max{COMPRESSED}"
     elif mode == "local":
         imports += [f"type=local,src={folder}"] if (folder / "index.json").is_file() else []
-        to = f"type=local,dest={folder}.new,mode=max"
+        to = f"type=local,dest={folder}.new,mode=max{COMPRESSED}"
     elif "=" in mode:
         imports, to = [*imports, mode], mode
     to = "" if not export else export if isinstance(export, str) else to
@@ -1324,6 +1328,11 @@ REASONS = [
         "ssh-add FILE, and `ssh: default` in invoke.yaml",
     ),
     (r"ssh: no key found", "what `ssh` names is no SSH key", "a private key, such as ssh-keygen writes"),
+    (
+        r"snapshot \S+ does not exist",
+        "the engine lost a part of its build cache, as it can where a build was stopped (moby/buildkit#6821)",
+        "run it again; if that is no help, restart Docker",
+    ),
     (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
 # What capabilities know of a failed step, from what it wrote and the build's context; None where they know nothing.

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import statistics
@@ -304,7 +303,7 @@ class Ours:
 
     def in_ci(self) -> Run:
         """In a checkout of its own: what builds leave beside the sources is not in it."""
-        shutil.rmtree(self.repo.path / "_build", ignore_errors=True)
+        self.repo.git("clean", "-dfxq")
         return self.invoke(self.bench.fresh, "build", CI="true")[1]
 
 

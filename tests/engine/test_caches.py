@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -159,7 +160,8 @@ def test_the_registry_cache(shop_on_each: Desk, empty_engine: Engine) -> None:
 
 
 def test_a_local_cache(tiny: Desk, empty_engine: Engine) -> None:
-    """A folder, for CI systems that keep folders; nothing is exported unless asked."""
+    """A folder, for CI systems that keep folders; nothing is exported unless asked. Its layers are compressed, those too that
+    the build before it left without."""
     setting = {"INVOKE_BEAMDOCK_CACHE": "local"}
     folder = tiny.repo.path / "_build/beamdock/cache"
     tiny.invoke("build", env=setting)
@@ -167,7 +169,9 @@ def test_a_local_cache(tiny: Desk, empty_engine: Engine) -> None:
     for _ in range(2):
         tiny.invoke("build", "--cache-to", env=setting)
         assert sorted(f.name for f in folder.parent.glob("cache*")) == ["cache"]
-        assert (folder / "index.json").is_file()
+        (manifest,) = json.loads((folder / "index.json").read_text())["manifests"]
+        for layer in json.loads((folder / "blobs" / manifest["digest"].replace(":", "/")).read_text())["layers"]:
+            assert (folder / "blobs" / layer["digest"].replace(":", "/")).read_bytes().startswith(b"\x1f\x8b")
     fresh = Desk(empty_engine, tiny.repo)
     assert fresh.invoke("build", env={**setting, **CI}).steps == []
 

@@ -67,11 +67,12 @@ def test_an_image_that_was_there_stays(tiny_on_each: Desk, registry: Registry) -
     assert pushed(registry, tiny_on_each) == {tiny_on_each.repo.head}
 
 
-def test_layers_are_compressed(tiny: Desk) -> None:
-    """Those too that a build at a desk, which compresses nothing, has left."""
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_layers_are_compressed(tiny: Desk, ci: str) -> None:
+    """Those too that `build`, which compresses nothing, has left."""
     registry, where = Registry(tiny.engine.registry), f"--registry={tiny.engine.registry}/test"
-    tiny.invoke("build", where)
-    tiny.invoke("push", where)
+    tiny.invoke("build", where, env={"CI": ci})
+    tiny.invoke("push", where, env={"CI": ci})
     for layer in registry.manifest(repository(tiny), tiny.repo.head)[1]["layers"]:
         assert registry.ask(f"{repository(tiny)}/blobs/{layer['digest']}")[1].startswith(b"\x1f\x8b")
 

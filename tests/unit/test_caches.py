@@ -124,7 +124,11 @@ DEPS = "r.example/shop:deps-KEY"
         ("", {}, (["main", "deps-of-main"], "type=inline", DEPS)),
         ("feature/ü#1", {"default_branch": "trunk"}, (["feature-u-1-a67949545c6281e1", "trunk", "deps-of-trunk"], "type=inline", DEPS)),
         ("x", {"target": "builder"}, (["x", "main", "deps-of-main"], "type=inline", "")),
-        ("x", {"cache": "registry"}, (["cache-x", "cache-main"], "cache-x,mode=max,ignore-error=true", "")),
+        (
+            "x",
+            {"cache": "registry"},
+            (["cache-x", "cache-main"], "cache-x,mode=max,compression=gzip,force-compression=true,ignore-error=true", ""),
+        ),
         ("x", {"cache": "none"}, ([], "", "")),
         ("main", {"build_args": {"BUILDKIT_INLINE_CACHE": "1"}}, (["main", "deps-of-main"], "", DEPS)),
         ("x", {"cache": "type=s3,bucket=b"}, (["type=s3,bucket=b"], "type=s3,bucket=b,ignore-error=true", "")),

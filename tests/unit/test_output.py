@@ -304,6 +304,10 @@ LAST: list[tuple[str, str]] = [
         'process "/bin/sh -c curl -H \\"Authorization: $TOKEN\\" https://denied.example; exit 9" did not complete successfully: exit code: 9',
         'error: a step of the Dockerfile failed with exit code 9: curl -H "Authorization: $TOKEN" https://denied.example; exit 9\nhint: its output is above',
     ),
+    (
+        "failed to commit 4stm2b2k to uk9f3mag during finalize: failed to stat active key during commit: snapshot 4stm2b2k does not exist: not found",
+        "error: the engine lost a part of its build cache, as it can where a build was stopped (moby/buildkit#6821)\nhint: run it again; if that is no help, restart Docker",
+    ),
 ]  # fmt: skip
 
 
