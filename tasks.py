@@ -1498,7 +1498,9 @@ def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
         # gzip would take a tenth of a build at a desk (measured); what is pushed must not have layers of it.
         return {"output": {**plan.output, "compression": "uncompressed"}}
     if plan.output.get("push") and builder.driver == "docker" and builder.direct:
-        return {"output": {**plan.output, "store": "false", "compression": "gzip", "force-compression": "true"}}
+        # What is pulled to build on is unpacked in half the time (measured).
+        how = {"compression": "zstd", "oci-mediatypes": "true"} if plan.target == "builder" else {"compression": "gzip"}
+        return {"output": {**plan.output, "store": "false", **how, "force-compression": "true"}}
     return {}
 
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from kit.engines import Engine
+from kit.engines import Engine, engine_at
 from kit.registry import Registry
 from kit.repos import Desk
 
@@ -62,6 +62,23 @@ def test_push_adds_the_dependencies(shop_on_each: Desk, empty_engine: Engine) ->
     assert not {"base", "builder"} & set(edited.steps)
     assert fresh.node(fresh.start(), "eval", "tiny:answer().") == "44"
     fresh.sweep()
+
+
+def test_an_older_engine_takes_them(shop: Desk) -> None:
+    """Though their layers are compressed with zstd, those of the base too."""
+    shop.invoke("push", "--branch")
+    registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
+    for layer in registry.manifest(repository, f"deps-{key(shop)}")[1]["layers"]:
+        assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar+zstd"
+        assert registry.ask(f"{repository}/blobs/{layer['digest']}")[1].startswith(b"\x28\xb5\x2f\xfd")
+    older = Desk(engine_at("TEST_ENGINE_26"), shop.repo)
+    older.repo.edit("src/tiny.erl", "42", "43")
+    bases = {"INVOKE_BEAMDOCK_BUILD_BASE": shop.engine.build_base, "INVOKE_BEAMDOCK_RUN_BASE": shop.engine.run_base}
+    edited = older.invoke("build", env={**CI, **bases})
+    assert "dependencies from the registry" in edited.err
+    assert not {"base", "builder"} & set(edited.steps)
+    assert older.node(older.start(), "eval", "tiny:answer().") == "43"
+    older.sweep()
 
 
 @pytest.mark.parametrize("option", ["--no-cache", "--pull"])

@@ -326,26 +326,27 @@ def test_nothing_of_the_credentials_stays(person28: Desk, hex_pm: Hex, ssh: Ssh)
     assert leaks([hex_pm.key, ssh.key.read_text()], places.items()) == []
 
 
-@pytest.mark.parametrize("place", ["layer", "base64", "environment", "output"])
+@pytest.mark.parametrize("place", ["layer", "zstd", "base64", "environment", "output"])
 def test_the_search_finds_what_is_planted(place: str, tmp_path: Path, engine28: Engine, ssh: Ssh) -> None:
-    """In a file of a layer, as it is and in base64; in an ENV; in the output."""
+    """In a file of a layer, as it is and in base64, whatever compresses the layer; in an ENV; in the output."""
     secret, registry, name = ssh.key.read_text(), Registry(engine28.registry), f"{new_image()}-{place}"
     line = secret.splitlines()[2]
     reference = f"{registry.address}/test/{name}:one"
     (tmp_path / "file").write_text(
-        {"layer": f"x{line}x", "base64": base64.encodebytes(f"xy{secret}z".encode()).decode()}.get(place, "nothing")
+        {"layer": f"x{line}x", "zstd": f"x{line}x", "base64": base64.encodebytes(f"xy{secret}z".encode()).decode()}.get(place, "nothing")
     )
     (tmp_path / "Dockerfile").write_text(
         f"FROM {engine28.run_base}\nCOPY file /\n"
         + (f"ENV KEY={line}\n" if place == "environment" else "")
         + (f"RUN echo {line}\n" if place == "output" else "")
     )
-    build = ["docker", "buildx", "build", "--progress=plain", "--provenance=false", "--push", f"--tag={reference}", str(tmp_path)]
+    push = "--output=type=image,push=true,compression=zstd,force-compression=true" if place == "zstd" else "--push"
+    build = ["docker", "buildx", "build", "--progress=plain", "--provenance=false", push, f"--tag={reference}", str(tmp_path)]
     try:
         output = subprocess.run(build, env=engine28.env, capture_output=True, text=True, check=True).stderr
         places = {**dict(contents(registry, f"test/{name}", layers(registry, engine28.run_base))), "output": output.encode()}
         found = leaks([secret], places.items())
-        kinds = {"layer": "tar", "base64": "tar", "environment": "container.image", "output": "output"}
+        kinds = {"layer": "tar", "zstd": "tar.zstd", "base64": "tar", "environment": "container.image", "output": "output"}
         assert any(kinds[place] in where for where in found), found
         assert leaks([Path(ssh.stranger).read_text()], places.items()) == []
     finally:

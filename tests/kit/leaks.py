@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import zstandard
 
 from kit.engines import Engine
 from kit.registry import Registry
@@ -28,9 +31,9 @@ def forms(secret: str) -> set[bytes]:
     return found
 
 
-def contents(registry: Registry, repository: str, but: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
+def contents(registry: Registry, repository: str, but: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     """What a registry holds of a repository: each manifest, configuration, attestation, cache record, and each layer,
-    unpacked, but the layers whose digests are given (of base images, say)."""
+    unpacked, but the given layers (of base images, say)."""
     seen = set(but)
     for tag in sorted(registry.tags(repository)):
         manifests = [tag]
@@ -38,6 +41,9 @@ def contents(registry: Registry, repository: str, but: Iterable[str] = ()) -> It
             _, body = registry.ask(f"{repository}/manifests/{reference}")
             yield f"manifest {reference}", body
             parsed = json.loads(body)
+            for layer, content in zip(parsed.get("layers", ()), diff_ids(registry, repository, parsed)):
+                if content in but:
+                    seen.add(layer["digest"])
             parts = [*parsed.get("layers", ()), *([parsed["config"]] if "config" in parsed else []), *parsed.get("manifests", ())]
             for part in parts:
                 if part["digest"] in seen:
@@ -48,16 +54,30 @@ def contents(registry: Registry, repository: str, but: Iterable[str] = ()) -> It
                     manifests.append(part["digest"])
                     continue
                 _, blob = registry.ask(f"{repository}/blobs/{part['digest']}")
-                yield f"{part['mediaType']} {part['digest']}", gzip.decompress(blob) if blob[:2] == b"\x1f\x8b" else blob
+                yield f"{part['mediaType']} {part['digest']}", unpacked(blob)
+
+
+def unpacked(blob: bytes) -> bytes:
+    if blob.startswith(b"\x1f\x8b"):
+        return gzip.decompress(blob)
+    return zstandard.ZstdDecompressor().decompressobj().decompress(blob) if blob.startswith(zstandard.FRAME_HEADER) else blob
+
+
+def diff_ids(registry: Registry, repository: str, manifest: Mapping[str, Any]) -> list[str]:
+    """The digests of an image's layers as they are unpacked, which are the same however they are compressed."""
+    if "image" not in manifest.get("config", {}).get("mediaType", ""):
+        return []
+    _, body = registry.ask(f"{repository}/blobs/{manifest['config']['digest']}")
+    return list(json.loads(body).get("rootfs", {}).get("diff_ids", ()))
 
 
 def layers(registry: Registry, reference: str) -> set[str]:
-    """The digests of a base image's layers."""
+    """The digests of a base image's layers, as they are stored and as they are unpacked."""
     repository, _, tag = reference.partition("/")[2].rpartition(":")
     _, manifest = registry.manifest(repository, tag)
     if "layers" not in manifest:
         _, manifest = registry.manifest(repository, manifest["manifests"][0]["digest"])
-    return {layer["digest"] for layer in manifest["layers"]}
+    return {*(layer["digest"] for layer in manifest["layers"]), *diff_ids(registry, repository, manifest)}
 
 
 def said(engine: Engine, image: str) -> Iterator[tuple[str, bytes]]:
