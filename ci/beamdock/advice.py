@@ -90,7 +90,7 @@ def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
                 whole = whole[:-1] + " " + more.strip()
         word, _, rest = whole.partition(" ")
         if word.upper() in ("COPY", "ADD", "RUN"):
-            for end in re.findall(r"<<-?[\"']?(\w+)", rest):
+            for end in re.findall(r"<<-?[\"']?([\w.-]+)", rest):
                 while next(lines, end).strip() != end:
                     pass
         if word:

@@ -102,6 +102,7 @@ def test_missing(module: ModuleType) -> None:
         ("FROM a AS base\nENV A=1\nFROM b AS other\nENV B=1\nFROM base AS runner\nENV C=1\nFROM scratch AS last\nENV D=1", {"A", "C"}),
         ("FROM --platform=linux/amd64 a as Runner\nENV A=1\n", {"A"}),
         ("FROM a\nENV A=1\nFROM b\nENV B=1\n", {"B"}),
+        ("FROM a\nCOPY <<'x.erl' <<y /\nENV NO=1\nx.erl\nENV NO=1\ny\nENV A=1\n", {"A"}),
         ("FROM a\nCOPY <<'X' /x\nENV NO=1\nFROM b\nX\nRUN <<-Y cat <<Z\nENV NO=1\n\tY\nENV NO=1\nZ\nENV A=1\n", {"A"}),
         ("FROM a\r\nENV A=1 \\\r\n B=2\r\nRUN echo ENV C=1\r\n", {"A", "B"}),
         ("# ENV NO=1\nFROM a\nARG NO=1\n", set()),
