@@ -289,7 +289,9 @@ def test_the_key_changes_with_what_decides(repo: Repo, files: dict[str, str], gi
     assert key(repo.path, **given) != before
 
 
-@pytest.mark.parametrize("stage", ["FROM ${BUILD_BASE} AS base", "FROM base AS builder", "/scripts/prepare builder", "ARG BUILD_BASE=", "--deps_only"])
+@pytest.mark.parametrize(
+    "stage", ["FROM ${BUILD_BASE} AS base", "FROM base AS builder", "/scripts/prepare builder", "ARG BUILD_BASE=", "--deps_only"]
+)
 def test_the_key_changes_with_the_builders_instructions(repo: Repo, stage: str) -> None:
     assert stage in DOCKERFILE
     assert key(repo.path, DOCKERFILE.replace(stage, f"{stage}x", 1)) != key(repo.path)
