@@ -26,7 +26,7 @@ COPY rebar.config rebar.loc[k] rebar.config.scrip[t] /
 # A company's own certificate authority. Filled by --build-context authority=DIR, with *.crt files in it.
 FROM scratch AS authority
 
-# The scripts of the stages up to builder. /prepare makes either base ready, the builder's or the runner's.
+# /prepare makes either base ready, the builder's or the runner's; the others are put into the builder's.
 FROM scratch AS scripts
 COPY --chmod=755 <<'prepare' <<'resume.erl' <<'resume' <<'build' <<'fetch' /
 #!/bin/sh
@@ -69,7 +69,7 @@ if [ -n "$packages" ]; then
   find /etc/apt -name '*.theirs' | while IFS= read -r file; do mv "$file" "${file%.theirs}"; done
 fi
 if [ "$1" = builder ]; then
-  mkdir -p /usr/local/lib/beamdock
+  mkdir -p /usr/local/lib/beamdock/git/hooks /usr/local/lib/beamdock/git/info
   cp /scripts/build /scripts/fetch /scripts/resume /usr/local/bin
   command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
   # Each start of rebar3 takes 0.1 s less where it is not one archive (measured; `build` below takes it from here). Not where it
@@ -394,8 +394,8 @@ if [ -s $hex ]; then
   mkdir -p /root/.config/rebar3
   ln -sf $hex /root/.config/rebar3/hex.config
 fi
-# No template: git would copy 14 samples of hooks into each dependency.
-export GIT_TERMINAL_PROMPT=0 GIT_TEMPLATE_DIR= GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+# A template of its own: git would copy 14 samples of hooks into each dependency.
+export GIT_TERMINAL_PROMPT=0 GIT_TEMPLATE_DIR=/usr/local/lib/beamdock/git GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
 said=$(mktemp)
 code=$(mktemp)
 trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
@@ -478,7 +478,7 @@ fi
 exit 1
 fetch
 
-# The toolchain. Made anew when the base or the packages change.
+# The toolchain. Made anew when the base, the packages or the scripts change.
 FROM ${BUILD_BASE} AS base
 ARG PROJECT=beamdock
 ARG BUILD_BASE
@@ -525,7 +525,7 @@ RUN --mount=target=/context \
 
 # The scripts of the release.
 FROM scratch AS release_scripts
-COPY --chmod=755 <<'assemble' <<'pack' <<'check' /
+COPY --chmod=755 <<'assemble' <<'pack' /
 #!/bin/sh
 set -eu
 [ -z "$WORK" ] || sh -euc "$PREBUILD"
@@ -608,39 +608,6 @@ exec $home/bin/$name "\$@"
 ENTRY
 chmod 755 /out/release
 pack
-#!/bin/sh
-set -eu
-debian() { (. "$1" && echo "$ID ${VERSION_CODENAME:-${VERSION_ID:-}}"); }
-built=$(debian /releaser/etc/os-release)
-here=$(debian /etc/os-release)
-if [ "$built" != "$here" ]; then
-  echo "error: the release was built on $built and would run on $here ($RUN_BASE)"
-  echo 'hint: `build_base` and `run_base` in invoke.yaml must be of one distribution release'
-  exit 1
-fi
-cd "/opt/${RELEASE:-release}"
-elf=$(printf '\177ELF')
-LC_ALL=C grep -rlae "^$elf" --exclude='*.beam' . > /tmp/files || true
-# One by one, which takes twice as long, only where one lacks something.
-if ! xargs -d '\n' -r ldd < /tmp/files 2>&1 | grep -q -e 'not found' -e 'unknown exit code'; then : > /tmp/files; fi
-while IFS= read -r file; do
-  [ "$(head -c 4 "$file" | tr -d '\0')" = "$elf" ] || continue
-  ldd "$file" 2>&1 | grep 'not found' | while IFS= read -r line; do
-    library=$(echo "$line" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p')
-    echo "error: ${file#./} needs ${library:-${line#*: }}, which $RUN_BASE lacks"
-    # The builder's dpkg knows which package has it.
-    package=$(grep -l "/$library\$" /releaser/var/lib/dpkg/info/*.list 2>/dev/null | sed -n '1s/.*\///; 1s/\.list$//; 1s/:.*//p; 1p' | head -n 1)
-    if [ -n "$package" ]; then
-      echo "hint: \`runtime_packages: [$package]\` under \`beamdock:\` in invoke.yaml"
-    else
-      echo "hint: add the Debian package that has it to \`runtime_packages\` in invoke.yaml, or the folder of the library to the file's RPATH"
-    fi
-  done
-done < /tmp/files > /tmp/missing
-cat /tmp/missing
-[ ! -s /tmp/missing ]
-mkdir /passed
-check
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
 # when the project or the version changes. /out becomes the image's root. WORK: as STORE, for the project.
@@ -678,12 +645,48 @@ RUN --mount=from=scripts,source=/prepare,target=/scripts/prepare --mount=from=au
 # TLS clients look here for the authorities they trust.
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 
+FROM scratch AS check_script
+COPY --chmod=755 <<'check' /
+#!/bin/sh
+set -eu
+debian() { (. "$1" && echo "$ID ${VERSION_CODENAME:-${VERSION_ID:-}}"); }
+built=$(debian /releaser/etc/os-release)
+here=$(debian /etc/os-release)
+if [ "$built" != "$here" ]; then
+  echo "error: the release was built on $built and would run on $here ($RUN_BASE)"
+  echo 'hint: `build_base` and `run_base` in invoke.yaml must be of one distribution release'
+  exit 1
+fi
+cd "/opt/${RELEASE:-release}"
+elf=$(printf '\177ELF')
+LC_ALL=C grep -rlae "^$elf" --exclude='*.beam' . > /tmp/files || true
+# One by one, which takes twice as long, only where one lacks something.
+if ! xargs -d '\n' -r ldd < /tmp/files 2>&1 | grep -q -e 'not found' -e 'unknown exit code'; then : > /tmp/files; fi
+while IFS= read -r file; do
+  [ "$(head -c 4 "$file" | tr -d '\0')" = "$elf" ] || continue
+  ldd "$file" 2>&1 | grep 'not found' | while IFS= read -r line; do
+    library=$(echo "$line" | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p')
+    echo "error: ${file#./} needs ${library:-${line#*: }}, which $RUN_BASE lacks"
+    # The builder's dpkg knows which package has it.
+    package=$(grep -l "/$library\$" /releaser/var/lib/dpkg/info/*.list 2>/dev/null | sed -n '1s/.*\///; 1s/\.list$//; 1s/:.*//p; 1p' | head -n 1)
+    if [ -n "$package" ]; then
+      echo "hint: \`runtime_packages: [$package]\` under \`beamdock:\` in invoke.yaml"
+    else
+      echo "hint: add the Debian package that has it to \`runtime_packages\` in invoke.yaml, or the folder of the library to the file's RPATH"
+    fi
+  done
+done < /tmp/files > /tmp/missing
+cat /tmp/missing
+[ ! -s /tmp/missing ]
+mkdir /passed
+check
+
 # The release, looked at where it will run: every ELF file of it must find its libraries.
 FROM runner_base AS checked
 ARG RELEASE=""
 # Only what is read is mounted, and from a stage that seldom changes: BuildKit reads all of a mount for the cache key (all
 # of releaser, the whole builder's base, took it 2 s at each change).
-RUN --mount=from=release_scripts,source=/check,target=/scripts/check \
+RUN --mount=from=check_script,target=/scripts \
     --mount=from=builder,source=/etc/os-release,target=/releaser/etc/os-release \
     --mount=from=builder,source=/var/lib/dpkg/info,target=/releaser/var/lib/dpkg/info \
     --mount=from=releaser,source=/out/opt,target=/opt \

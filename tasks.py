@@ -1311,7 +1311,11 @@ REASONS = [
     (r"401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
     (r"push.*(denied|insufficient_scope|403 forbidden)", "{host} refused the push", "docker login {host}, as a user who may write there"),
     (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
-    (r"push.*(method not allowed|unsupported|read-only)", "{host} does not take pushes (is it read-only?)", "--registry names another one"),
+    (
+        r"push.*(method not allowed|unsupported(?! media)|read-only)",
+        "{host} does not take pushes (is it read-only?)",
+        "--registry names another one",
+    ),
     (
         r"connection refused|no such host|i/o timeout|network is unreachable|tls: |x509: |http response to https",
         "{host} can't be reached",
@@ -1329,8 +1333,8 @@ REASONS = [
     ),
     (r"ssh: no key found", "what `ssh` names is no SSH key", "a private key, such as ssh-keygen writes"),
     (
-        r"snapshot \S+ does not exist",
-        "the engine lost a part of its build cache, as it can where a build was stopped (moby/buildkit#6821)",
+        r"during finalize: .*snapshot \S+ does not exist",
+        "the engine lost a part of its build cache, as it can where builds overlap or one is stopped (moby/buildkit#6821)",
         "run it again; if that is no help, restart Docker",
     ),
     (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
@@ -1495,7 +1499,7 @@ def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
     if loaded and builder.driver != "docker":
         return {"output": {}, "load": True}  # the docker driver builds in the engine; others must hand the image over
     if loaded and not plan.export:
-        # gzip would take a tenth of a build at a desk (measured); what is pushed must not have layers of it.
+        # gzip would take up to a tenth of a build (measured); what is pushed must not have layers of it.
         return {"output": {**plan.output, "compression": "uncompressed"}}
     if plan.output.get("push") and builder.driver == "docker" and builder.direct:
         # What is pulled to build on is unpacked in half the time (measured).

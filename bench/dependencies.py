@@ -302,8 +302,6 @@ class Ours:
         self.invoke(self.bench.desk, "push", "--branch")
 
     def in_ci(self) -> Run:
-        """In a checkout of its own: what builds leave beside the sources is not in it."""
-        self.repo.git("clean", "-dfxq")
         return self.invoke(self.bench.fresh, "build", CI="true")[1]
 
 
@@ -418,10 +416,15 @@ class Suite:
             for i in ((0, 1), (1, 0))[turn % 2]:
                 scheme = (self.chapter, self.ours)[i]
                 if fresh:
-                    clear(self.bench.fresh)
+                    self.new_machine()
                 edit(scheme.repo, serial)
                 found[i].append(getattr(scheme, build)())
         return found
+
+    def new_machine(self) -> None:
+        """Nothing on the engine, and a checkout without what builds leave beside the sources."""
+        self.ours.repo.git("clean", "-dfxq")
+        clear(self.bench.fresh)
 
     def cold(self) -> None:
         # With another line too: the chapter's image would be the last one's, and neither copied nor exported.
@@ -489,10 +492,10 @@ class Suite:
         floor: list[tuple[Run, Run, Run]] = []
         found: dict[str, list[Run]] = {"peer": [], "by checksum": [], "ours": []}
         builds = {"peer": self.chapter.in_ci, "by checksum": self.chapter.in_ci_by_checksum, "ours": self.ours.in_ci}
-        for _ in range(max(1, self.runs - 1)):
+        for turn in range(max(1, self.runs - 1)):
             floor.append(self.floor())
-            for name, build in builds.items():
-                clear(self.bench.fresh)
+            for name, build in list(builds.items())[:: (1, -1)[turn % 2]]:
+                self.new_machine()
                 repo = (self.ours if name == "ours" else self.chapter).repo
                 edit_line(repo, LINE, next(self.bench.serial))
                 repo.commit()

@@ -60,7 +60,11 @@ def contents(registry: Registry, repository: str, but: Collection[str] = ()) -> 
 def unpacked(blob: bytes) -> bytes:
     if blob.startswith(b"\x1f\x8b"):
         return gzip.decompress(blob)
-    return zstandard.ZstdDecompressor().decompressobj().decompress(blob) if blob.startswith(zstandard.FRAME_HEADER) else blob
+    return (
+        zstandard.ZstdDecompressor().decompressobj(read_across_frames=True).decompress(blob)
+        if blob.startswith(zstandard.FRAME_HEADER)
+        else blob
+    )
 
 
 def diff_ids(registry: Registry, repository: str, manifest: Mapping[str, Any]) -> list[str]:

@@ -306,7 +306,7 @@ LAST: list[tuple[str, str]] = [
     ),
     (
         "failed to commit 4stm2b2k to uk9f3mag during finalize: failed to stat active key during commit: snapshot 4stm2b2k does not exist: not found",
-        "error: the engine lost a part of its build cache, as it can where a build was stopped (moby/buildkit#6821)\nhint: run it again; if that is no help, restart Docker",
+        "error: the engine lost a part of its build cache, as it can where builds overlap or one is stopped (moby/buildkit#6821)\nhint: run it again; if that is no help, restart Docker",
     ),
 ]  # fmt: skip
 
