@@ -7,7 +7,8 @@
 #   releaser       the release, packed, unpacked and looked at
 #   runner         the image: a plain Debian with the release on it
 #
-# Longer scripts are files (COPY <<) and not in a RUN, which would print all of its text when it fails.
+# Longer scripts are files (COPY <<) and not in a RUN, which would print all of its text when it fails. One COPY for each stage
+# of them: of several in a row BuildKit lost one where a build was stopped, and all later builds failed until it was restarted.
 
 # Both must be of one Debian or Ubuntu release; the build says so if they are not.
 ARG BUILD_BASE=erlang:27.3.4.15

@@ -60,11 +60,9 @@ def contents(registry: Registry, repository: str, but: Collection[str] = ()) -> 
 def unpacked(blob: bytes) -> bytes:
     if blob.startswith(b"\x1f\x8b"):
         return gzip.decompress(blob)
-    return (
-        zstandard.ZstdDecompressor().decompressobj(read_across_frames=True).decompress(blob)
-        if blob.startswith(zstandard.FRAME_HEADER)
-        else blob
-    )
+    if blob.startswith(zstandard.FRAME_HEADER):
+        return zstandard.ZstdDecompressor().decompressobj(read_across_frames=True).decompress(blob)
+    return blob
 
 
 def diff_ids(registry: Registry, repository: str, manifest: Mapping[str, Any]) -> list[str]:

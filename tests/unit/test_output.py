@@ -326,12 +326,15 @@ def test_the_last_error(last: str, error: str, ending: str) -> None:
         'process "/bin/bash -c curl https://denied.example; exit 3" did not complete successfully: exit code: 3',
         'process "/usr/bin/unsupported" did not complete successfully: exit code: 1',
         'dockerfile parse error on line 2: unsupported flag "--x"',
+        "failed to push r.example/x:deps-1: unexpected status from PUT request to /v2/x/manifests/deps-1: 415 Unsupported Media Type",
     ],
 )
 def test_what_is_not_the_registrys(last: str) -> None:
-    """A file called tls.crt, a folder without permission, another shell's step: no registry is to blame."""
+    """A file called tls.crt, a folder without permission, another shell's step: no registry is to blame;
+    nor does one that does not know a compression refuse all pushes."""
     text = told(f"ERROR: failed to build: failed to solve: {last}\n")
     assert "registry" not in text and "reached" not in text and "refused" not in text and "denied.example " not in text
+    assert "does not take pushes" not in text
 
 
 @pytest.mark.parametrize("program", ["/bin/bash -c echo $TOKEN; exit 3", "/etc/passwd", "/bin/bash -euo pipefail -c x"])
