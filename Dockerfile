@@ -307,9 +307,10 @@ tree(Root, Folder) ->
         case one(Root, Path) of folder -> maps:to_list(tree(Root, Path)); File -> [{Path, File}] end
     end, Paths))).
 
+%% Without the file server, one process for all, through which the module file goes: half of the time of many files (measured).
 one(Root, Path) ->
     Full = case Root of "" -> Path; _ -> filename:join(Root, Path) end,
-    case file:read_link_info(Full) of
+    case file:read_link_info(Full, [raw]) of
         {ok, #file_info{type = directory}} -> folder;
         {ok, #file_info{type = symlink}} -> {link, file:read_link_all(Full), false};
         {ok, #file_info{mode = Mode}} -> Bytes = read(Full), {Mode, digest(Bytes), binary:match(Bytes, <<"parse_transform(">>) =/= nomatch};
@@ -350,7 +351,7 @@ side_by_side(Fun, List) ->
 
 is_link(File) -> element(1, file:read_link_all(File)) =:= ok.
 ls(Folder) -> case file:list_dir_all(Folder) of {ok, Names} -> lists:sort(Names); _ -> [] end.
-read(File) -> case file:read_file(File) of {ok, Bytes} -> Bytes; _ -> <<>> end.
+read(File) -> case prim_file:read_file(File) of {ok, Bytes} -> Bytes; _ -> <<>> end.
 digest(Term) -> erlang:md5(term_to_binary(Term)).
 q(Path) -> ["'", string:replace(Path, "'", "'\\''", all), "'"].
 sh(Script) -> 0 = run(["sh", "-euc", unicode:characters_to_list(Script)]).
