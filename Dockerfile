@@ -117,7 +117,7 @@ main([What, Folder, Key | Command]) ->
         "work" -> project(Known, State, Base, Profile, Command)
     end,
     New =:= maps:remove(saved, Known) orelse save(State, New, case What of
-        "deps" -> [{"default", Base, ["default"]}];
+        "deps" -> own(Base);
         "work" ->
             [{"sources", ".", ls(".") -- ["_build", "rebar.lock"]},
             % What rebar3 found out of the project's files; the dependencies' stays theirs.
@@ -151,7 +151,7 @@ unpack(File, Folder) -> ["tar -C ", q(Folder), " -xf ", q(File)].
 dependencies(Known, State, Base, Profile, Command) ->
     Before = maps:get(libraries, Known, #{}),
     Locks = locks(),
-    Before =:= #{} orelse sh(["mkdir -p ", q(Base), "; ", unpack(State ++ "/default.tar", Base)]),
+    Before =:= #{} orelse sh(["mkdir -p ", q(Base), "; ", unpack(State ++ "/libraries.tar", Base)]),
     % rebar3 looks at versions alone, and two sources may have the same.
     Old = maps:get(locks, Known, #{}),
     [sh(["rm -rf ", q(Base ++ "/default/lib/" ++ Name)]) || Name <- maps:keys(Old), maps:get(Name, Old) =/= maps:get(Name, Locks, none)],
@@ -160,7 +160,7 @@ dependencies(Known, State, Base, Profile, Command) ->
     Changed = changed(Before, Now),
     Transforms = transforms(Changed, Before, Now),
     Names = spread(lists:usort(Transforms ++ [list_to_binary(filename:basename(F)) || F <- headers(Changed, Before, Now)]), maps:keys(Now)),
-    Users = users(Names, maps:keys(Now) -- Changed),
+    Users = users(Names ++ behaviours(Changed, Before, Now), maps:keys(Now) -- Changed),
     % What is no longer a dependency is not linked into the profile.
     Gone = ls(Base ++ "/default/lib") -- ls(Profile ++ "/lib"),
     Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse moved(Before, Now) orelse everywhere(Transforms)
@@ -200,6 +200,7 @@ project(Known, State, Base, Profile, Command) ->
     Safe = Old =/= #{} andalso maps:get(plugins, Known) =:= Plugins
         andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
         andalso transforms(Changed, Before, Now) =:= [] andalso not moved(Before, Now)
+        andalso users(behaviours(Changed, Before, Now), ["/context" | filelib:wildcard("/context/*/*")]) =:= []
         andalso (Changed =:= [] orelse not (Hooks orelse Transforms))
         andalso lists:all(fun(F) -> is_safe(F, Old, New, Hooks, Transforms) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
     if
@@ -221,8 +222,13 @@ keep(Base, Libraries) ->
         Key ->
             State = state("/store", Key),
             maps:get(locks, known(State), none) =:= Locks orelse
-                save(State, #{libraries => Libraries, locks => Locks}, [{"default", Base, ["default"]}])
+                save(State, #{libraries => Libraries, locks => Locks}, own(Base))
     end.
+
+%% What is kept of the dependencies: all but the profile's links to them.
+own(Base) ->
+    Profile = filename:join(os:getenv("PROFILE"), "lib"),
+    [{"libraries", Base, ["default" | [F || L <- ls(filename:join(Base, Profile)), F <- [filename:join(Profile, L)], not is_link(filename:join(Base, F))]]}].
 
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
 %% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options.
@@ -251,8 +257,12 @@ library(Folder) ->
         lists:member(element(1, T), [plugins, project_plugins, provider_hooks])],
     #{code => digest(Beams), headers => #{F => digest(read(F)) || F <- filelib:wildcard(Folder ++ "/{src,include}/**/*.hrl")},
       native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"), plugins => digest({Config, read(Folder ++ "/rebar.config.script")}),
-      calls => Calls, transforms => [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, <<"parse_transform">>) =/= nomatch,
-        {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member({parse_transform, 2}, Exports)]}.
+      calls => Calls, transforms => exporting({parse_transform, 2}, Beams), behaviours => exporting({behaviour_info, 1}, Beams)}.
+
+%% The modules that export this function.
+exporting({Name, _} = Function, Beams) ->
+    [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, atom_to_binary(Name, utf8)) =/= nomatch,
+        {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member(Function, Exports)].
 
 changed(Before, Now) -> [L || L <- maps:keys(Now), lists:any(fun(What) -> differs(What, L, Before, Now) end, [code, headers, native])].
 
@@ -292,7 +302,12 @@ reach(Names, All) ->
 %% Does the project's configuration apply one of these parse transforms to dependencies?
 everywhere(Transforms) -> users([<<Key/binary, T/binary>> || T <- Transforms, Key <- [<<"parse_transform,">>, <<"parse_transform, ">>]], ["."]) =/= [].
 
-%% The libraries that name one of these parse transforms or headers.
+%% How a module names a behaviour of these libraries.
+behaviours(Changed, Before, Now) ->
+    [<<"-", Word/binary, "(", M/binary, ")">> || L <- Changed, #{behaviours := Ms} <- [maps:get(L, Before, none), maps:get(L, Now)], M <- Ms,
+        Word <- [<<"behaviour">>, <<"behavior">>]].
+
+%% The libraries that name one of these parse transforms, headers or behaviours.
 users([], _) -> [];
 users(Names, Libraries) ->
     Uses = fun(F) -> binary:match(read(F), Names) =/= nomatch end,

@@ -421,6 +421,11 @@ NOT_OF_COMPILING = frozenset({"deps"}) | NOT_OF_DEPENDENCIES - frozenset(
     "erl_first_files erl_opts extra_src_dirs minimum_otp_vsn post_hooks pre_hooks provider_hooks src_dirs".split()
 )
 REDUCED = ("rebar.config", "rebar.lock")
+# Erlang's reserved words (its reference manual, 1.5): as atoms they stand in quotes.
+RESERVED = frozenset(
+    "after and andalso band begin bnot bor bsl bsr bxor case catch cond div else end fun if let maybe not of or orelse receive rem try "
+    "when xor".split()
+)
 
 
 def write_term(term: Any) -> str:
@@ -428,7 +433,8 @@ def write_term(term: Any) -> str:
     if isinstance(term, Atom):
         if term.startswith("fun "):
             raise ValueError(term)
-        return term if re.fullmatch(r"[a-z][\w@]*", term, re.ASCII) else "'" + re.sub(r"([\\'])", r"\\\1", term) + "'"
+        bare = re.fullmatch(r"[a-z][\w@]*", term, re.ASCII) and term not in RESERVED
+        return term if bare else "'" + re.sub(r"([\\'])", r"\\\1", term) + "'"
     if isinstance(term, str):
         return '"' + re.sub(r'([\\"])', r"\\\1", term) + '"'
     if isinstance(term, bytes):
@@ -441,7 +447,7 @@ def write_term(term: Any) -> str:
     if isinstance(term, (tuple, list)):
         inside = ",".join(map(write_term, term))
         return f"{{{inside}}}" if isinstance(term, tuple) else f"[{inside}]"
-    return repr(term)
+    return re.sub(r"^(-?\d+)e", r"\1.0e", repr(term))  # Erlang has no 1e+22
 
 
 def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()) -> str:
@@ -455,6 +461,8 @@ def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPE
     def is_deps(term: Any) -> bool:
         return isinstance(term, Tuple) and len(term) == 2 and term[0] == "deps" and isinstance(term[1], list)
 
+    if "latin-1" in text and not text.isascii():
+        return text  # a comment may say so, and is needed to read it
     try:
         terms = kept(read_terms(text))
         for i, t in enumerate(terms):
@@ -864,6 +872,7 @@ class Build:
     no_cache: bool
     output: Mapping[str, str]
     imports: tuple[str, ...] = ()  # of caches, in buildx's words
+    hints: tuple[str, ...] = ()  # the same of images, of no use where the dependencies are there already
     export: str = ""
     deps: str = ""  # the image that is the builder stage where the registry has it
 
@@ -879,7 +888,7 @@ class Build:
                 **{name: str(self.project.context_folder / name) for name in self.contexts if name != ACCESS},
                 **({"builder": f"docker-image://{self.deps}"} if self.deps else {}),
             },
-            "cache_from": [dict(pair.split("=", 1) for pair in text.split(",")) for text in self.imports] or None,
+            "cache_from": [dict(pair.split("=", 1) for pair in text.split(",")) for text in (*self.imports, *self.hints)] or None,
             "cache_to": self.export or None,
             "labels": dict(self.labels),
             "secrets": list(self.secrets),
@@ -1019,14 +1028,15 @@ def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
     return [*tags, *(flags.tag or ())]
 
 
-# Build arguments that no compiled file depends on.
-NOT_OF_BUILDING = ("PROJECT", "RELEASE", "RUN_BASE", "RUNTIME_PACKAGES", "WRITABLE", "COMPILED", "STORE", "WORK")
+# Build arguments of the stages that compile which no compiled file depends on.
+NOT_OF_BUILDING = ("PROJECT", "RELEASE", "WRITABLE", "COMPILED", "STORE", "WORK")
 
 
-def of_building(build_args: Mapping[str, str], *others: str) -> list[tuple[str, str]]:
-    """The build arguments that compiled files depend on; BuildKit's own and proxies say how, not what."""
-    not_ours = re.compile(r"(?i)(https?|ftp|all|no)_proxy|BUILDKIT_.*")
-    return [(n, v) for n, v in sorted(build_args.items()) if n not in (*NOT_OF_BUILDING, *others) and not not_ours.fullmatch(n)]
+def of_building(build_args: Mapping[str, str], instructions: bytes) -> list[tuple[str, str]]:
+    """The build arguments that what these instructions compile depends on: those they declare."""
+    lines = re.findall(r"(?mi)^ARG\s+(.*)", instructions.decode().replace("\\\n", " "))
+    names = {word.partition("=")[0] for line in lines for word in line.split()} - {*NOT_OF_BUILDING}
+    return [(n, v) for n, v in sorted(build_args.items()) if n in names]
 
 
 def checksum(parts: Iterable[bytes]) -> str:
@@ -1051,27 +1061,27 @@ def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, 
     # rebar3 brings what is locked up to date, and leaves other versions of the rest as they are.
     locked = locked_names(files.get("rebar.lock", b"").decode(errors="replace"))
 
-    def key(stage: str, without: frozenset[str], *others: str) -> str:
-        arguments = [f"{n}={v}".encode() for n, v in of_building(build_args, *others)]
+    def key(stage: str, without: frozenset[str]) -> str:
+        instructions = until(project.dockerfile, stage)
+        arguments = [f"{n}={v}".encode() for n, v in of_building(build_args, instructions)]
         few = reduced({n: c for n, c in files.items() if n != "rebar.lock"}, profile, without, locked)
-        return checksum(
-            [until(project.dockerfile, stage), *arguments, *(part for n, c in sorted(few.items()) for part in (n.encode(), c))]
-        )[:16]
+        return checksum([instructions, *arguments, *(part for n, c in sorted(few.items()) for part in (n.encode(), c))])[:16]
 
     found = {}
     if target not in ("builder", "prod_compiled", "tarball"):
         found = {"WORK": key("releaser", NOT_OF_COMPILING), "COMPILED": "builder"}
     # In the default profile rebar3 does not show what is no dependency any more.
-    return found if profile == "default" else {**found, "STORE": key("builder", NOT_OF_DEPENDENCIES, "PREBUILD")}
+    return found if profile == "default" else {**found, "STORE": key("builder", NOT_OF_DEPENDENCIES)}
 
 
 def deps_parts(plan: Build) -> dict[str, bytes]:
     """All that decides the builder stage, by name: its inputs, its instructions, arguments, base and platform."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    named = {f"{n} (build argument)": v.encode() for n, v in of_building(plan.build_args, "PREBUILD")}
+    instructions = until(plan.project.dockerfile, "builder")
+    named = {f"{n} (build argument)": v.encode() for n, v in of_building(plan.build_args, instructions)}
     contexts = [file for name in ("deps", "authority") for file in sorted(plan.contexts.get(name, {}).items())]
     return {
-        f"{plan.project.settings.dockerfile} through builder": until(plan.project.dockerfile, "builder"),
+        f"{plan.project.settings.dockerfile} through builder": instructions,
         "platform": (plan.project.settings.platform or f"linux/{machine}").encode(),
         **named,
         **dict(contexts),
@@ -1099,11 +1109,10 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
     default = branch_tag(project.settings.default_branch)
     tags = list(dict.fromkeys([branch_tag(branch) if branch else default, default]))
     folder = project.context_folder / "cache"
-    imports, to, deps = [text if "=" in text else f"type=registry,ref={text}" for text in more], "", ""
+    imports, hints, to, deps = [text if "=" in text else f"type=registry,ref={text}" for text in more], [], "", ""
     if mode == "deps" and project.settings.registry:
-        deps = "" if plan.target == "builder" else deps_reference(plan)
-        imports += [f"type=registry,ref={project.repository}:{tag}" for tag in (*tags, f"deps-of-{default}")]
-        to = "type=inline"
+        deps, to = deps_reference(plan), "type=inline"
+        hints = [f"type=registry,ref={project.repository}:{tag}" for tag in (*tags, f"deps-of-{default}")]
     elif mode == "registry" and project.settings.registry:
         imports += [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
         to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max{COMPRESSED}"
@@ -1118,8 +1127,9 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
     if to and "ignore-error" not in to and to != "type=inline":
         to += ",ignore-error=true"
     if plan.no_cache or plan.pull:
-        imports, deps = [], deps if "push" in plan.output else ""  # push makes it anew first
-    return dataclasses.replace(plan, imports=tuple(imports), export=to, deps=deps)
+        imports, hints = [], []
+        deps = deps if "push" in plan.output and plan.target != "builder" else ""  # push makes it anew first
+    return dataclasses.replace(plan, imports=tuple(imports), hints=tuple(hints), export=to, deps=deps)
 
 
 @dataclass(frozen=True)
@@ -1472,12 +1482,12 @@ def with_caches(plan: Build, builder: Builder, known: Sequence[str], answers: Se
             "`cache: deps` in invoke.yaml needs none; or switch on its containerd image store, or `docker buildx create --use`",
         )
     if where_compiled(plan, builder) in known:
-        return dataclasses.replace(plan, imports=(), deps="")
+        return dataclasses.replace(plan, hints=(), deps="")
     if not plan.deps:
         return plan
     if not deps_there(plan.deps, (answers or ask_docker(about_deps(plan.deps)))[0], flags.quiet):
         return dataclasses.replace(plan, deps="")
-    return dataclasses.replace(plan, imports=tuple(text for text in plan.imports if ":deps-of-" not in text))
+    return dataclasses.replace(plan, hints=tuple(text for text in plan.hints if ":deps-of-" not in text))
 
 
 def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, str]:
@@ -1535,9 +1545,9 @@ def build_image(plan: Build, flags: Common) -> bool:
     if not good and of_engine(log):
         say("the engine lost a layer of the image while it unpacked it, as it sometimes does; once more", flags.quiet)
         good, log = run_build(plan, more, flags.quiet)
-    if not good and (plan.imports or plan.deps) and of_cache(log):
+    if not good and (plan.imports or plan.hints or plan.deps) and of_cache(log):
         say(f"a cache can't be used; once more without: {str(explain(log, 'docker buildx build').message).splitlines()[0]}", flags.quiet)
-        plan = dataclasses.replace(plan, imports=(), deps="")
+        plan = dataclasses.replace(plan, imports=(), hints=(), deps="")
         good, log = run_build(plan, more, flags.quiet)
     if not good:
         error = explain(log, "docker buildx build", project.root)
@@ -2002,7 +2012,7 @@ def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags)
     try:
         if plan.no_cache or plan.pull or not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
             tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
-            build_image(plan_deps(plan.project, flags, tags, PUSHED, branch), flags)
+            build_image(dataclasses.replace(plan_deps(plan.project, flags, tags, PUSHED, branch), deps=""), flags)
             return
         for name in alias:
             docker("buildx", "imagetools", "create", "--tag", name, plan.deps)

@@ -346,6 +346,7 @@ class Table:
     """The rows as they come, and the raw figures of all runs."""
 
     raw: dict[str, Any] = field(default_factory=dict)
+    kept: bool = True  # every limit and count
 
     @staticmethod
     def line(*cells: str) -> None:
@@ -371,6 +372,7 @@ class Table:
         whole: str = "",
     ) -> None:
         ok = right and ours <= limit * peer
+        self.kept = self.kept and ok
         self.line(case, f"{peer:.2f}", f"{ours:.2f}", f"{ours / peer:.2f}", f"{limit:.2f}", whole, *counts, "ok" if ok else "NOT OK")
 
     def compare(self, case: str, title: str, peer: Sequence[Run], ours: Sequence[Run], limit: float, must: Mapping[str, int]) -> None:
@@ -635,6 +637,7 @@ def main() -> None:
             CASES[name](suite)
             if options.json:
                 options.json.write_text(json.dumps(table.raw, indent=1))
+    sys.exit(0 if table.kept else 1)
 
 
 if __name__ == "__main__":

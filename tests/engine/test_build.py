@@ -179,15 +179,17 @@ def test_edits_that_a_release_does_not_read(tiny: Desk) -> None:
 
 def test_a_commit_of_documents_compiles_nothing(tiny: Desk) -> None:
     """It is another version: that is written into the release, which is looked at again. In CI too, where all is from nothing."""
-    desk = tiny
+    desk, unused = tiny, "function f/0 is unused"  # what the compiler says, whenever it compiles this
+    desk.repo.write("src/odd.erl", "-module(odd).\nf() -> 1.\n")
     for env in ({}, {"CI": "true"}):
-        desk.invoke("build", env=env)
+        assert unused in desk.invoke("build", env=env).err
         desk.repo.write("README.md", str(env))
         desk.repo.write("test/tiny_SUITE.erl", f"% {env}")
         desk.repo.commit()
         done = desk.invoke("build", env=env)
         assert done.steps == ["checked", "releaser"]
         assert env or "0 modules compiled" in done.err
+        assert unused not in done.err
 
 
 def test_source_edit_leaves_the_dependencies(tiny: Desk) -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from kit.engines import Engine, engine_at
-from kit.registry import Registry
+from kit.registry import Registry, refusing
 from kit.repos import Desk
 
 
@@ -55,6 +55,13 @@ def test_push_adds_the_dependencies(shop_on_each: Desk, empty_engine: Engine) ->
     assert "dependencies compiled" not in second.err
     assert "dependencies from the registry" in second.err
     assert tags(shop) == wanted | {shop.repo.head, "other", "deps-of-other"}
+    registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
+    assert registry.config(repository, "deps-of-other") == registry.config(repository, f"deps-{key(shop)}")
+    shop.repo.edit("rebar.config", "{erl_opts", "{deps, []}.\n{erl_opts")
+    shop.repo.commit()
+    shop.invoke("push", "--branch=other")
+    assert registry.config(repository, "deps-of-other") == registry.config(repository, f"deps-{key(shop)}")
+    assert registry.config(repository, "deps-of-other") != registry.config(repository, f"deps-of-{shop.repo.branch}")
     fresh = Desk(empty_engine, shop.repo)
     fresh.repo.edit("src/tiny.erl", "43", "44")
     edited = fresh.invoke("build", env=CI)
@@ -117,6 +124,31 @@ def test_a_machine_that_has_them_asks_nobody(shop: Desk) -> None:
     again = shop.invoke("build", env={"INVOKE_BEAMDOCK_REGISTRY": "127.0.0.1:1/test"})
     assert "importing cache" not in again.err
     assert "going on without" not in again.err
+
+
+def test_a_machine_that_has_them_takes_what_it_is_told_to(shop: Desk) -> None:
+    """What else a cache that was asked for has is not known here."""
+    shop.invoke("build")
+    shop.repo.edit("src/tiny.erl", "42", "43")
+    cache = f"{shop.engine.registry}/test/{shop.repo.image}:asked-for"
+    assert f"importing cache manifest from {cache}" in shop.invoke("build", f"--cache-from={cache}").err
+
+
+def test_their_image_alone_comes_from_the_registry_too(shop: Desk, empty_engine: Engine) -> None:
+    shop.invoke("push")
+    taken = Desk(empty_engine, shop.repo).invoke("deps-image")
+    assert (taken.out, taken.steps) == (f"{shop.engine.registry}/test/{shop.repo.image}:deps-{key(shop)}", [])
+    assert empty_engine.docker("run", "--rm", taken.out, "ls") == "_build\nrebar.config\nrebar.lock"
+
+
+@pytest.mark.parametrize("status", [400, 415, 422])
+def test_a_registry_that_refuses_their_image(shop: Desk, status: int) -> None:
+    """As one would that knows no zstd: the image itself is pushed all the same."""
+    with refusing(Registry(shop.engine.registry), r"/manifests/deps-", status) as address:
+        done = shop.invoke("push", "--branch", "--registry", f"{address}/test")
+    assert "the dependencies' image was not pushed: " in done.err
+    assert tags(shop) == {shop.repo.head, shop.repo.branch}
+    assert done.out.startswith(f"{address}/test/{shop.repo.image}@sha256:")
 
 
 def test_a_registry_that_does_not_answer_fails_nothing(tiny: Desk) -> None:

@@ -11,6 +11,8 @@ from kit.engines import Engine
 from kit.githost import GitHost, git_host
 from kit.repos import Desk, Repo, forget, new_repo
 
+import tasks
+
 CONFIG = """\
 {{erl_opts, [debug_info]}}.
 {{deps, [{deps}]}}.
@@ -21,31 +23,40 @@ TRANSFORM = """\
 -module(ready).
 -export([parse_transform/2]).
 parse_transform(Forms, _) -> [transform(F) || F <- Forms].
-transform({function, L, number, 0, _}) -> {function, L, number, 0, [{clause, L, [], [], [{integer, L, NUMBER}]}]};
+transform({function, L, number, 0, _}) -> {function, L, number, 0, [{clause, L, [], [], [{integer, L, NUMBER + word:more()}]}]};
 transform(F) -> F.
 """
-# A header that `user` includes, a parse transform that `spoken` applies, and two that nobody's compiling looks at.
+WORD = "-module(word).\n-export([more/0]).\nmore() -> MORE.\n"
+ACTS = "-module(acts).\n-callback act(NUMBER) -> ok.\n"
+# A header that `user` includes, and `far` by way of it; a parse transform that `spoken` applies, and that calls `word`; a
+# behaviour that `actor` has; and two that nobody's compiling looks at.
 LIBRARIES = {
     "plain": {},
     "other": {},
+    "acts": {"src/acts.erl": ACTS.replace("NUMBER", "1")},
+    "actor": {"src/actor.erl": "-module(actor).\n-behaviour(acts).\n-export([act/1]).\nact(_) -> ok.\n"},
+    "word": {"src/word.erl": WORD.replace("MORE", "0")},
     "header": {"include/header.hrl": "-define(NUMBER, 1).\n"},
     "user": {
-        "src/user_of.erl": '-module(user_of).\n-export([number/0]).\n-include_lib("header/include/header.hrl").\nnumber() -> ?NUMBER.\n'
+        "include/user.hrl": '-include_lib("header/include/header.hrl").\n',
+        "src/user_of.erl": '-module(user_of).\n-export([number/0]).\n-include("user.hrl").\nnumber() -> ?NUMBER.\n',
     },
+    "far": {"src/far.erl": '-module(far).\n-export([number/0]).\n-include_lib("user/include/user.hrl").\nnumber() -> ?NUMBER.\n'},
     "ready": {"src/ready.erl": TRANSFORM.replace("NUMBER", "1")},
     "spoken": {"src/spoken.erl": "-module(spoken).\n-compile({parse_transform, ready}).\n-export([number/0]).\nnumber() -> 0.\n"},
 }
-NEEDS = {"user": ["header"], "spoken": ["ready"]}
+NEEDS = {"user": ["header"], "far": ["user"], "ready": ["word"], "spoken": ["ready"], "actor": ["acts"]}
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A release with six dependencies from a git server."""
+    """A release with ten dependencies from a git server."""
 
     desk: Desk
     host: GitHost
     tags: dict[str, str]
     locked: bool = True
+    of_profile: str = ""
 
     def bump(self, name: str, files: dict[str, str] | None = None) -> None:
         """Another version of a dependency, and the release uses it."""
@@ -55,7 +66,8 @@ class Shop:
 
     def configure(self) -> None:
         deps = ", ".join(self.host.dependency(name, tag) for name, tag in self.tags.items())
-        self.desk.repo.write("rebar.config", CONFIG.format(deps=deps))
+        config = CONFIG.format(deps=deps).replace("{mode, prod}]}", f"{{mode, prod}}]}}, {{deps, [{self.of_profile}]}}")
+        self.desk.repo.write("rebar.config", config)
         if self.locked:
             pins = ",\n ".join(self.host.pin(name, tag) for name, tag in self.tags.items())
             self.desk.repo.write("rebar.lock", f"[{pins}].\n")
@@ -63,9 +75,7 @@ class Shop:
     def compiled(self, *options: str) -> dict[str, tuple[str, str]]:
         """Build the dependencies: their beams, path -> (contents, time)."""
         reference = self.desk.invoke("build", "--target=builder", *options).out
-        listing = (
-            "cd /app/_build/default/lib && find . -path '*/ebin/*' -type f -printf '%T@ %p ' -exec sha256sum {} ';' | cut -d ' ' -f 1-3"
-        )
+        listing = "cd /app/_build && find */lib -path '*/ebin/*' -type f -printf '%T@ %p ' -exec sha256sum {} ';' | cut -d ' ' -f 1-3"
         rows = [line.split() for line in self.desk.docker("run", "--rm", "--entrypoint=sh", reference, "-c", listing).splitlines()]
         return {path: (digest, time) for time, path, digest in rows}
 
@@ -76,7 +86,7 @@ class Shop:
         fetched = self.host.fetched()[asked:]
         clean = self.compiled("--no-incremental")
         assert {p: digest for p, (digest, _) in now.items()} == {p: digest for p, (digest, _) in clean.items()}
-        return {p.split("/")[1] for p, (_, time) in now.items() if p.endswith(".beam") and before.get(p, ("", ""))[1] != time}, fetched
+        return {p.split("/")[2] for p, (_, time) in now.items() if p.endswith(".beam") and before.get(p, ("", ""))[1] != time}, fetched
 
 
 def needs(name: str) -> dict[str, str]:
@@ -104,7 +114,7 @@ def shop(tmp_path: Path, engine28: Engine) -> Iterator[Shop]:
 
 
 def test_a_bumped_dependency(shop: Shop) -> None:
-    """One of six: it alone is fetched and compiled; no module of the project is."""
+    """One of ten: it alone is fetched and compiled; no module of the project is."""
     before = shop.compiled()
     shop.desk.invoke("build")
     shop.bump("plain")
@@ -115,16 +125,37 @@ def test_a_bumped_dependency(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("name", "files", "compiled"),
     [
-        ("header", {"include/header.hrl": "-define(NUMBER, 2).\n"}, {"header", "user"}),
+        ("header", {"include/header.hrl": "-define(NUMBER, 2).\n"}, {"header", "user", "far"}),
         ("ready", {"src/ready.erl": TRANSFORM.replace("NUMBER", "2")}, {"ready", "spoken"}),
+        ("word", {"src/word.erl": WORD.replace("MORE", "2")}, {"word", "spoken", "ready"}),  # which may apply it itself
+        ("acts", {"src/acts.erl": ACTS.replace("NUMBER", "2")}, {"acts", "actor"}),
     ],
-    ids=["a header", "a parse transform"],
+    ids=["a header", "a parse transform", "what a parse transform calls", "a behaviour"],
 )
 def test_what_is_compiled_with_it(shop: Shop, name: str, files: dict[str, str], compiled: set[str]) -> None:
     before = shop.compiled()
     shop.bump(name, files)
     now, fetched = shop.as_from_nothing(before)
     assert (now, fetched) == (compiled, [name])
+
+
+def test_a_dependency_of_the_profile_stays(shop: Shop) -> None:
+    """The lock does not have it; it is kept as the others are."""
+    shop.host.library("own")
+    shop = replace(shop, of_profile=shop.host.dependency("own"))
+    shop.configure()
+    before = shop.compiled()
+    assert "prod/lib/own/ebin/own.beam" in before
+    shop.bump("plain")
+    assert shop.as_from_nothing(before) == ({"plain"}, ["plain"])
+
+
+def test_the_project_has_a_behaviour_of_a_dependency(shop: Shop) -> None:
+    """It is told what the behaviour asks for now, as a build from nothing is."""
+    shop.desk.repo.write("src/shop.erl", "-module(shop).\n-behaviour(acts).\n-export([act/1]).\nact(_) -> ok.\n")
+    shop.desk.invoke("build")
+    shop.bump("acts", {"src/acts.erl": "-module(acts).\n-callback act(1) -> ok.\n-callback cut() -> ok.\n"})
+    assert "undefined callback function cut/0" in shop.desk.invoke("build").err
 
 
 def test_a_header_that_went(shop: Shop) -> None:
@@ -157,7 +188,7 @@ def test_there_and_back(shop: Shop) -> None:
     shop.host.library("plain", {"src/plain.app.src": needs("plain")["src/plain.app.src"]}, "v2")
     shop.tags["plain"] = "v2"  # a layer of its own, on top of the second
     shop.configure()
-    assert shop.as_from_nothing(second)[0] == {"header", "user", "plain"}
+    assert shop.as_from_nothing(second)[0] == {"header", "user", "far", "plain"}
 
 
 def test_after_their_image_was_taken(shop: Shop) -> None:
@@ -180,7 +211,7 @@ def test_a_dependency_taken_away(shop: Shop) -> None:
     shop.configure()
     compiled, _ = shop.as_from_nothing(before)
     assert "other" not in compiled
-    assert not [path for path in shop.compiled() if path.startswith("./other/")]
+    assert not [path for path in shop.compiled() if "/lib/other/" in path]
 
 
 def test_the_project_sees_a_dependencys_header(shop: Shop) -> None:
@@ -229,6 +260,27 @@ def test_dependencies_of_applications_and_of_the_profile(shop: Shop) -> None:
     repo.write("apps/shop/rebar.config", f"{{deps, [{shop.host.dependency('plain', 'v2')}]}}.\n")
     repo.write("rebar.lock", f"[{shop.host.pin('plain', 'v2')}].\n")
     assert "builder" in shop.desk.invoke("build").steps
+
+
+# Terms that are written otherwise than they were read, or in quotes alone.
+ODD = r"""
+{erl_opts, []}.
+{deps, []}.
+{overrides, [{override, plain, [
+    {'end', "a \"quoted\" \\ \n \x{263a} \xfc ü"}, {'maybe', 1.5e22}, {'Atom', 1.0e-7, -0.5}, {'else', $a, $\n, 16#ff, -2#11},
+    {b, <<"bin\"ary\\">>, <<1, 2>>}, {m, #{a => [], <<"b">> => {}}}, {'\'', 'ü', 'or', a@b, '9a'}, "one " "string", [a, [b]], 1_000
+]}]}.
+"""
+
+
+def test_erlang_reads_the_reduced_config_as_the_same_terms(engine28: Engine, tmp_path: Path) -> None:
+    """But for what was left out."""
+    few = tasks.reduce_config(ODD, "prod")
+    assert "erl_opts" not in few
+    (tmp_path / "all").write_text(ODD)
+    (tmp_path / "few").write_text(few)
+    ask = 'R = fun(F) -> {ok, T} = file:consult("/it/" ++ F), T end, true = lists:keydelete(erl_opts, 1, R("all")) =:= R("few"), halt().'
+    engine28.docker("run", "--rm", f"--volume={tmp_path}:/it:ro", engine28.build_base, "erl", "-noshell", "-eval", ask)
 
 
 NOT_THEIRS: dict[str, Callable[[Repo], object]] = {

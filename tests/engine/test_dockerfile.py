@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from kit.engines import ROOT, Engine
 from kit.repos import TINY_CONFIG, Desk
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,31 @@ def test_a_build_killed_in_the_middle(work: Desk, tmp_path: Path) -> None:
             os.killpg(build.pid, signal.SIGTERM)
     (work.repo.path / "config/wait.config").unlink()
     assert as_from_nothing(work, before) == {"one"}
+
+
+# Kills a build in the middle of keeping what it made, where there is a file of this name.
+DEADLY = """\
+FROM {base}
+RUN for what in tar mv; do \
+      printf '#!/bin/sh\\ncase "$*" in *" -cf "*|*".new"*) [ ! -e /context/kill-%s ] || kill -9 -1 ;; esac\\nexec /usr/bin/%s "$@"\\n' $what $what \
+        > /usr/local/bin/$what; \
+      chmod +x /usr/local/bin/$what; \
+    done
+"""
+
+
+@pytest.mark.parametrize(("where", "compiled"), [("tar", {"one"}), ("mv", ALL)], ids=["while it writes", "while it puts it in place"])
+def test_a_build_killed_while_it_keeps_what_it_made(work: Desk, where: str, compiled: set[str]) -> None:
+    """Half of it counts as none: the one of before is taken, or all is compiled."""
+    base = work.engine.build(DEADLY.format(base=work.engine.build_base), f"{work.repo.image}-base:{where}")
+    desk = replace(work, engine=replace(work.engine, env={**work.engine.env, "INVOKE_BEAMDOCK_BUILD_BASE": base}))
+    before = beams(desk)
+    desk.repo.edit("apps/one/src/one.erl", "42", "47")
+    desk.repo.write(f"kill-{where}", "")
+    assert "exit code: 137" in desk.invoke("build", "--target=releaser", code=1).err
+    (desk.repo.path / f"kill-{where}").unlink()
+    assert as_from_nothing(desk, before) == compiled
+    desk.docker("rmi", "--force", base)
 
 
 def test_the_image_is_the_same(work: Desk) -> None:

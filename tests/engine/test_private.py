@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine
+from kit.engines import Engine, poll
 from kit.hex import ACME, CORP, HEXPM, Hex, hex_server
 from kit.leaks import contents, layers, leaks, said
 from kit.registry import Registry
@@ -84,9 +84,9 @@ def hex_config(desk: Desk, text: str) -> None:
     file.write_text(text)
 
 
-def fails(desk: Desk, *args: str, env: dict[str, str] | None = None) -> tuple[str, str]:
-    """Error and hint of a build of the dependencies that must fail."""
-    lines = desk.invoke("deps-image", *args, code=1, env=env).err.splitlines()
+def fails(desk: Desk, *args: str, env: dict[str, str] | None = None, task: str = "deps-image") -> tuple[str, str]:
+    """Error and hint of a build of the dependencies that must fail, alone or as the first step of the whole build."""
+    lines = desk.invoke(task, *args, code=1, env=env).err.splitlines()
     assert [line.partition(": ")[0] for line in lines[-2:]] == ["error", "hint"], lines[-5:]
     return lines[-2].partition(": ")[2], lines[-1].partition(": ")[2]
 
@@ -160,6 +160,31 @@ def test_who_has_the_dependencies_image_needs_no_key(person28: Desk, hex_pm: Hex
     command = person28.invoke("build", "--dry-run", f"--build-arg=PROJECT=fresh-{person28.repo.image}").out
     assert "builder" not in person28.sh(command.replace("buildx build", f"buildx build {options}")).steps
     assert hex_pm.asked == []
+
+
+def test_keys_are_named_at_a_desk_with_a_lock(person28: Desk, hex_pm: Hex) -> None:
+    """As most are met: a package more, on top of a build that had its key."""
+    pin = '{{<<"{0}">>,{{pkg,<<"{0}">>,<<"{1}">>}},0}}'
+    versions = {"p1_utils": "1.0.26", "jiffy": "1.1.2"}
+
+    def lock(*names: str) -> None:
+        uses(person28, ", ".join(names), "".join(f", {name}" for name in names), hex_pm.repos(ACME))
+        person28.repo.write("rebar.lock", f"[{', '.join(pin.format(name, versions[name]) for name in names)}].\n")
+
+    lock("p1_utils")
+    assert fails(person28, task="build") == ("p1_utils 1.0.26 can't be fetched: acme asks for a key, and there is no hex.config", ASKS)
+    hex_config(person28, hex_pm.config())
+    assert "builder" in person28.invoke("build").steps
+    lock("p1_utils", "jiffy")
+    hex_config(person28, hex_pm.config("old"))
+    refused = "jiffy 1.1.2 can't be fetched: the key in hex.config is refused by acme"
+    assert fails(person28, task="build") == (refused, "has it expired, or been revoked?")
+    hex_config(person28, "")
+    assert fails(person28, task="build") == ("jiffy 1.1.2 can't be fetched: acme asks for a key, and hex.config is empty", ASKS)
+    hex_config(person28, hex_pm.config())
+    asked = len(hex_pm.asked)
+    assert "builder" in person28.invoke("build").steps
+    assert [path for path in hex_pm.asked[asked:] if "/tarballs/" in path] == ["/acme/tarballs/jiffy-1.1.2.tar"]
 
 
 def test_missing_empty_and_unreadable_keys_are_named(person28: Desk, hex_pm: Hex) -> None:
@@ -247,6 +272,17 @@ def test_git_over_ssh_with_a_key_and_rewritten_addresses(person: Desk, ssh: Ssh)
     assert person.invoke("deps-image").steps == []
 
 
+@contextmanager
+def empty_agent(socket: Path) -> Iterator[str]:
+    """An SSH agent that holds no key."""
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as agent:
+        try:
+            poll(socket.exists)
+            yield str(socket)
+        finally:
+            agent.terminate()
+
+
 def test_what_is_missing_for_git_is_named(person28: Desk, ssh: Ssh) -> None:
     """No agent, an agent without keys, an unknown key, no known_hosts, another host key, no such repository."""
     without = person28.engine.build(f"FROM {person28.engine.build_base}\nRUN rm /usr/bin/ssh", f"{person28.repo.image}-base:no-ssh")
@@ -261,6 +297,8 @@ def test_what_is_missing_for_git_is_named(person28: Desk, ssh: Ssh) -> None:
     )  # fmt: skip
     person28.docker("rmi", without)
     assert fails(person28, f"--ssh=default={ssh.stranger}")[0] == f"{what}: the SSH key is refused (1 tried)"
+    with empty_agent(person28.repo.path.parent / "agent") as socket:
+        assert fails(person28, "--ssh=default", env={"SSH_AUTH_SOCK": socket}) == (f"{what}: the SSH agent holds no key", "ssh-add FILE")
     person28.repo.write("ci/known_hosts", ssh.one.known_host.replace(ssh.one.known_host.split()[2], ssh.two.known_host.split()[2]))
     agent = {"SSH_AUTH_SOCK": str(ssh.agent)}
     assert fails(person28, "--ssh=default", env=agent)[0] == f"{what}: its host key is another one than known_hosts has"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import re
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,13 @@ class Registry:
         assert headers["docker-content-digest"] == digest
         return digest, json.loads(body)
 
+    def config(self, repository: str, tag: str) -> str:
+        """The digest of an image's configuration, by way of an index too."""
+        manifest = self.manifest(repository, tag)[1]
+        while "config" not in manifest:
+            manifest = self.manifest(repository, manifest["manifests"][0]["digest"])[1]
+        return str(manifest["config"]["digest"])
+
     def tags(self, repository: str) -> set[str]:
         """All tags of a repository; none where there is no such repository."""
         try:
@@ -53,6 +63,61 @@ class Registry:
     def remove(self, repository: str) -> None:
         for digest in {self.manifest(repository, tag)[0] for tag in self.tags(repository)}:
             self.ask(f"{repository}/manifests/{digest}", method="DELETE")
+
+
+@contextmanager
+def refusing(registry: Registry, path: str, status: int) -> Iterator[str]:
+    """The address of a server that passes all on to a registry, but for what is put under paths that match."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        default_request_version = "HTTP/1.1"  # by its answer to TLS BuildKit knows that this is none
+
+        def handle_one(self) -> None:
+            body = (
+                b"".join(self.chunks())
+                if self.headers.get("Transfer-Encoding")
+                else self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            )
+            connection = http.client.HTTPConnection(registry.address, timeout=30)
+            if self.command == "PUT" and re.search(path, self.path):
+                self.answer(status, {}, json.dumps({"errors": [{"code": "MANIFEST_INVALID", "message": "not this one"}]}).encode())
+                return
+            headers = {n: v for n, v in self.headers.items() if n.lower() not in ("transfer-encoding", "content-length", "connection")}
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            self.answer(answer.status, dict(answer.getheaders()), answer.read())
+            connection.close()
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_one
+
+        def chunks(self) -> Iterator[bytes]:
+            while size := int(self.rfile.readline(), 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+
+        def answer(self, code: int, headers: dict[str, str], body: bytes) -> None:
+            self.send_response(code)
+            for name, value in headers.items():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+            self.send_header("Content-Length", length)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager

@@ -103,13 +103,13 @@ def test_no_dependencies_are_kept_for_the_default_profile(locked: Repo) -> None:
 def test_no_cache_goes_on_from_nothing(locked: Repo) -> None:
     made = tasks.plan_caches(plan(locked.path, incremental=True, flags={"no_cache": True}, registry="r.example"), "main")
     assert not {"STORE", "WORK"} & set(made.build_args)
-    assert (made.imports, made.deps) == ((), "")
+    assert (made.imports, made.hints, made.deps) == ((), (), "")
 
 
 def caches(root: Path, branch: str = "main", export: Any = False, target: str = "runner", **given: Any) -> tuple[list[str], str, str]:
     """Imports, export and the image of the dependencies, with the registry and the key cut short."""
     made = tasks.plan_caches(plan(root, target, image="shop", registry="r.example", **given), branch, export)
-    short = [text.replace("type=registry,ref=r.example/shop:", "") for text in made.imports]
+    short = [text.replace("type=registry,ref=r.example/shop:", "") for text in (*made.imports, *made.hints)]
     return short, made.export.replace("type=registry,ref=r.example/shop:", ""), made.deps.replace(tasks.deps_key(made), "KEY")
 
 
@@ -123,7 +123,7 @@ DEPS = "r.example/shop:deps-KEY"
         ("x", {}, (["x", "main", "deps-of-main"], "type=inline", DEPS)),
         ("", {}, (["main", "deps-of-main"], "type=inline", DEPS)),
         ("feature/ü#1", {"default_branch": "trunk"}, (["feature-u-1-a67949545c6281e1", "trunk", "deps-of-trunk"], "type=inline", DEPS)),
-        ("x", {"target": "builder"}, (["x", "main", "deps-of-main"], "type=inline", "")),
+        ("x", {"target": "builder"}, (["x", "main", "deps-of-main"], "type=inline", DEPS)),
         (
             "x",
             {"cache": "registry"},

@@ -260,6 +260,7 @@ def test_the_key_is_a_sha256(repo: Repo) -> None:
     assert key(repo.path) == key(repo.path)
 
 
+DECLARES_A = DOCKERFILE.replace("ARG STORE", "ARG OTHER \\\n  A=0\nARG STORE", 1)
 DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("rebar.config", {"rebar.config": "{deps, [a]}."}, {}),
     ("rebar.lock", {"rebar.lock": "[]."}, {}),
@@ -270,7 +271,7 @@ DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("the profile", {}, {"profile": "other"}),
     ("the base", {}, {"build_base": "erlang:28"}),
     ("the packages", {}, {"build_packages": ["libssl-dev"]}),
-    ("a build argument", {}, {"build_args": {"A": "1"}}),
+    ("a build argument", {}, {"build_args": {"A": "1"}, "dockerfile": DECLARES_A}),
     ("the platform", {}, {"platform": "linux/riscv64"}),
     ("a checkout", {"_checkouts/x/src/x.erl": "-module(x)."}, {}),
     ("the environment", {}, {"build_env": {"A": "1"}}),
@@ -283,7 +284,7 @@ DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("files", "given"), [case[1:] for case in DECIDES], ids=[case[0] for case in DECIDES])
 def test_the_key_changes_with_what_decides(repo: Repo, files: dict[str, str], given: dict[str, Any]) -> None:
-    before = key(repo.path)
+    before = key(repo.path, given.get("dockerfile", DOCKERFILE))
     for name, text in files.items():
         repo.write(name, text)
     assert key(repo.path, **given) != before
@@ -312,6 +313,7 @@ DOES_NOT: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("edits", {}, {"dirty": ["x"]}),
     ("the registry", {}, {"registry": "r.example"}),
     ("provenance", {}, {"provenance": True}),
+    ("a build argument that no instruction of theirs declares", {}, {"build_args": {"GIT_SHA": "1"}}),
     ("this machine's platform, spelt out", {}, {"platform": f"linux/{'amd64' if platform.machine() == 'x86_64' else 'arm64'}"}),
 ]
 
@@ -551,6 +553,9 @@ def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
     assert reduced[0] == tasks.read_terms(CONFIG)[1]
 
 
-@pytest.mark.parametrize("text", ["{deps, [}.", '{deps, [{a, #{"x" => 1}}]}.', "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.'])
+@pytest.mark.parametrize(
+    "text",
+    ["{deps, [}.", '{deps, [{a, #{"x" => 1}}]}.', "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.', '%% coding: latin-1\n{x, "\udcfc"}.'],
+)
 def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
     assert tasks.reduce_config(text, "prod") == text
