@@ -147,7 +147,8 @@ pack(File, Folder, Names) ->
 
 unpack(File, Folder) -> ["tar -C ", q(Folder), " -xf ", q(File)].
 
-%% The dependencies. rebar3 fetches what is another version now, and compiles it; then what was compiled with the old one.
+%% The dependencies. rebar3 fetches what is another version now, and compiles it and what has a behaviour of it (a test); then
+%% what was compiled with the old one.
 dependencies(Known, State, Base, Profile, Command) ->
     Before = maps:get(libraries, Known, #{}),
     Locks = locks(),
@@ -160,7 +161,7 @@ dependencies(Known, State, Base, Profile, Command) ->
     Changed = changed(Before, Now),
     Transforms = transforms(Changed, Before, Now),
     Names = spread(lists:usort(Transforms ++ [list_to_binary(filename:basename(F)) || F <- headers(Changed, Before, Now)]), maps:keys(Now)),
-    Users = users(Names ++ behaviours(Changed, Before, Now), maps:keys(Now) -- Changed),
+    Users = users(Names, maps:keys(Now) -- Changed),
     % What is no longer a dependency is not linked into the profile.
     Gone = ls(Base ++ "/default/lib") -- ls(Profile ++ "/lib"),
     Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse moved(Before, Now) orelse everywhere(Transforms)
@@ -200,7 +201,6 @@ project(Known, State, Base, Profile, Command) ->
     Safe = Old =/= #{} andalso maps:get(plugins, Known) =:= Plugins
         andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
         andalso transforms(Changed, Before, Now) =:= [] andalso not moved(Before, Now)
-        andalso users(behaviours(Changed, Before, Now), ["/context" | filelib:wildcard("/context/*/*")]) =:= []
         andalso (Changed =:= [] orelse not (Hooks orelse Transforms))
         andalso lists:all(fun(F) -> is_safe(F, Old, New, Hooks, Transforms) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
     if
@@ -257,12 +257,8 @@ library(Folder) ->
         lists:member(element(1, T), [plugins, project_plugins, provider_hooks])],
     #{code => digest(Beams), headers => #{F => digest(read(F)) || F <- filelib:wildcard(Folder ++ "/{src,include}/**/*.hrl")},
       native => Digest("/{c_src,include,src}/**/*.{h,hh,hpp}"), plugins => digest({Config, read(Folder ++ "/rebar.config.script")}),
-      calls => Calls, transforms => exporting({parse_transform, 2}, Beams), behaviours => exporting({behaviour_info, 1}, Beams)}.
-
-%% The modules that export this function.
-exporting({Name, _} = Function, Beams) ->
-    [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, atom_to_binary(Name, utf8)) =/= nomatch,
-        {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member(Function, Exports)].
+      calls => Calls, transforms => [list_to_binary(M) || {M, Bytes} <- Beams, binary:match(Bytes, <<"parse_transform">>) =/= nomatch,
+        {ok, {_, [{exports, Exports}]}} <- [beam_lib:chunks(Bytes, [exports])], lists:member({parse_transform, 2}, Exports)]}.
 
 changed(Before, Now) -> [L || L <- maps:keys(Now), lists:any(fun(What) -> differs(What, L, Before, Now) end, [code, headers, native])].
 
@@ -302,12 +298,7 @@ reach(Names, All) ->
 %% Does the project's configuration apply one of these parse transforms to dependencies?
 everywhere(Transforms) -> users([<<Key/binary, T/binary>> || T <- Transforms, Key <- [<<"parse_transform,">>, <<"parse_transform, ">>]], ["."]) =/= [].
 
-%% How a module names a behaviour of these libraries.
-behaviours(Changed, Before, Now) ->
-    [<<"-", Word/binary, "(", M/binary, ")">> || L <- Changed, #{behaviours := Ms} <- [maps:get(L, Before, none), maps:get(L, Now)], M <- Ms,
-        Word <- [<<"behaviour">>, <<"behavior">>]].
-
-%% The libraries that name one of these parse transforms, headers or behaviours.
+%% The libraries that name one of these parse transforms or headers.
 users([], _) -> [];
 users(Names, Libraries) ->
     Uses = fun(F) -> binary:match(read(F), Names) =/= nomatch end,

@@ -663,7 +663,14 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
         if not named:
             raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
         found += named
-    return {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    if "rebar.lock" not in files:
+        # No lock has the applications' own dependencies; rebar3 finds them where there is an application.
+        folders = [(root / name).parent for name in files if re.fullmatch("[^/]+/[^/]+/rebar.config", name)]
+        for file in [f for folder in folders for f in folder.glob("src/*.app.src")]:
+            name = write_term(Atom(file.name.partition(".")[0]))
+            files[file.relative_to(root).as_posix()] = f'{{application,{name},[{{vsn,"0"}}]}}.\n'.encode()
+    return files
 
 
 def reduced(

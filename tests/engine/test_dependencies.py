@@ -236,7 +236,8 @@ def test_without_a_lock(shop: Shop) -> None:
     assert (compiled, set(fetched)) == (set(LIBRARIES), set(LIBRARIES))
 
 
-def test_dependencies_of_applications_and_of_the_profile(shop: Shop) -> None:
+@pytest.mark.parametrize("locked", [True, False], ids=["locked", "no lock"])
+def test_dependencies_of_applications_and_of_the_profile(shop: Shop, locked: bool) -> None:
     """An umbrella whose application has one of its own, and one that only the profile has: both are in the layer."""
     repo = shop.desk.repo
     (repo.path / "src/shop.app.src").unlink()
@@ -246,19 +247,27 @@ def test_dependencies_of_applications_and_of_the_profile(shop: Shop) -> None:
     repo.write("apps/shop/rebar.config", f"{{deps, [{shop.host.dependency('plain')}]}}.\n")
     prod = f"[{{relx, [{{mode, prod}}]}}, {{deps, [{shop.host.dependency('other')}]}}]"
     repo.write("rebar.config", f'{{relx, [{{release, {{shop, "1"}}, [shop]}}]}}.\n{{profiles, [{{prod, {prod}}}]}}.\n')
-    repo.write("rebar.lock", f"[{shop.host.pin('plain')}].\n")
+
+    def lock(version: str) -> None:
+        repo.write("rebar.lock", f"[{shop.host.pin('plain', version)}].\n")
+        if not locked:
+            (repo.path / "rebar.lock").unlink()
+
+    lock("v1")
     assert set(shop.host.fetched()) == set()
     assert "builder" in shop.desk.invoke("build").steps
     assert set(shop.host.fetched()) == {"plain", "other"}
     repo.edit("apps/shop/src/shop.erl", "(shop).", "(shop).\n-export([f/0]).\nf() -> plain:version().")
+    asked = len(shop.host.fetched())
     assert "builder" not in shop.desk.invoke("build").steps
+    assert shop.host.fetched()[asked:] == []
     node = shop.desk.invoke("run", "--detach").out
     shop.desk.answers(node)
     assert shop.desk.node(node, "eval", "{shop:f(), other:version()}.") == "{v1, v1}"
     shop.desk.sweep()
     shop.host.library("plain", needs("plain"), "v2")
     repo.write("apps/shop/rebar.config", f"{{deps, [{shop.host.dependency('plain', 'v2')}]}}.\n")
-    repo.write("rebar.lock", f"[{shop.host.pin('plain', 'v2')}].\n")
+    lock("v2")
     assert "builder" in shop.desk.invoke("build").steps
 
 
