@@ -5,6 +5,7 @@ It warns, on stderr; it stops nothing and writes nothing. `missing` is for `invo
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -189,6 +190,14 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
     return list(dict.fromkeys(str(p[0] if isinstance(p, core.Tuple) else p) for p in plugins if not pinned(p)))
 
 
+def applications(files: Mapping[str, bytes]) -> Iterator[list[Any]]:
+    """The terms of the applications' own rebar.configs, of all files that decide the dependencies."""
+    for name, content in files.items():
+        if re.fullmatch(r"(?!_checkouts/)[^/]+/[^/]+/rebar\.config", name):
+            with contextlib.suppress(core.TermError):
+                yield core.read_terms(content.decode(errors="replace"))
+
+
 def checkouts(root: Path) -> list[Warning]:
     """What stands in for dependencies here, and does not in another work tree of the same commit."""
     found = []
@@ -219,11 +228,13 @@ def warnings(project: core.Project) -> list[Warning]:
             found.append(Warning(f"rebar.config names {name}, which does not exist", "rebar3 makes no release without it"))
         for line, name in absent_overlays(root, relx_options(terms, settings.profile)):
             found.append(Warning(f"rebar.config:{line} copies {name}, which does not exist", "rebar3 makes no release without it"))
-    if loose := [name for name in unpinned(terms, settings.profile) if not (root / "_checkouts" / name).exists()]:
+    everywhere = [terms, *applications(core.dependency_files(root, settings))]
+    plugins = dict.fromkeys(name for each in everywhere for name in unpinned(each, settings.profile))
+    if loose := [name for name in plugins if not (root / "_checkouts" / name).exists()]:
         hint = '{NAME, "1.2.3"}, or {NAME, {git, URL, {ref, "..."}}}; rebar.lock pins no plugin'
         found.append(Warning(f"nothing pins the plugin{'s' if len(loose) > 1 else ''} {', '.join(loose)}", hint))
     found += checkouts(root)
-    if any(core.entries(terms, "deps")) and not (root / "rebar.lock").is_file():
+    if any(any(core.entries(each, "deps")) for each in everywhere) and not (root / "rebar.lock").is_file():
         hint = "rebar3 lock, and commit rebar.lock"
         found.append(Warning("there is no rebar.lock: another build may get other versions of the dependencies", hint))
     unknown = [name for name in ("release", "version") if not getattr(settings, name)]

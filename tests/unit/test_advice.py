@@ -198,7 +198,7 @@ def test_an_overlay(module: ModuleType, plain: Repo) -> None:
 )
 @pytest.mark.parametrize("key", ["plugins", "project_plugins"])
 def test_plugins_that_nothing_pins(module: ModuleType, plain: Repo, key: str, plugins: str, loose: str) -> None:
-    """In one line, of the top level and of the profile; not what is a checkout."""
+    """In one line, of the top level, of the profile and of an application; not what is a checkout."""
     plain.git("init", "--quiet")
     plain.write("_checkouts/here/rebar.config", "")
     plain.commit()
@@ -206,6 +206,10 @@ def test_plugins_that_nothing_pins(module: ModuleType, plain: Repo, key: str, pl
     plain.write("rebar.config", f"{{{key}, {plugins}}}.\n" + TINY_CONFIG)
     assert advice(module, plain.path) == said
     plain.write("rebar.config", TINY_CONFIG.replace("{prod, [", f"{{test, [{{plugins, [other]}}]}}, {{prod, [{{{key}, {plugins}}}, "))
+    assert advice(module, plain.path) == said
+    plain.write("rebar.config", TINY_CONFIG)
+    plain.write("apps/a/rebar.config", f"{{{key}, {plugins}}}.\n")
+    plain.write("apps/b/rebar.config", "{not, readable")
     assert advice(module, plain.path) == said
 
 
