@@ -1586,6 +1586,8 @@ def last_error(log: str) -> str:
 def of_cache(log: str) -> bool:
     """Did a build fail for a cache, and not for a step, a file that is missing, or a push?"""
     last = last_error(log)
+    if "could not fetch content descriptor" in last:  # a layer that the registry has lost, also where it is to be pushed again
+        return True
     return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref|push", last)
 
 

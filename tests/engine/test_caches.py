@@ -168,15 +168,23 @@ def test_a_foreign_image_under_the_key(shop: Desk) -> None:
     assert "dependencies from the registry" in done.err
 
 
-def test_a_corrupt_image_under_the_key(shop: Desk, empty_engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("damaged", "task"),
+    [("under the key", "build"), ("the branch's", "build"), ("the branch's", "push"), ("of the default branch", "build")],
+)
+def test_a_damaged_image(shop: Desk, empty_engine: Engine, damaged: str, task: str) -> None:
     """Its manifest is there, and a layer is not: the build goes on without it, and says so."""
     fresh = Desk(empty_engine, shop.repo)
-    shop.invoke("push", "--branch")
+    shop.invoke("push", "--branch=trunk")
     registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
-    layers = registry.manifest(repository, f"deps-{key(shop)}")[1]["layers"]
-    registry.ask(f"{repository}/blobs/{layers[-1]['digest']}", method="DELETE")
-    fresh.repo.edit("src/tiny.erl", "42", "43")
-    done = fresh.invoke("build", env=CI)
+    tag = {"under the key": f"deps-{key(shop)}", "the branch's": "trunk"}.get(damaged, "deps-of-trunk")
+    if damaged == "under the key":
+        fresh.repo.edit("src/tiny.erl", "42", "43")
+    elif damaged == "of the default branch":
+        fresh.repo.edit("rebar.config", "{erl_opts", "{deps, []}.\n{overrides, []}.\n{erl_opts")
+    for layer in registry.manifest(repository, tag)[1]["layers"][-4:]:
+        registry.ask(f"{repository}/blobs/{layer['digest']}", method="DELETE")
+    done = fresh.invoke(task, env=CI)
     assert "a cache can't be used; once more without: " in done.err
     assert "dependencies compiled" in done.err
 
