@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from kit.engines import Engine, engine_at
@@ -214,6 +216,11 @@ def test_the_registry_cache(shop_on_each: Desk, empty_engine: Engine) -> None:
     fresh.repo.edit("src/tiny.erl", "42", "43")
     done = fresh.invoke("build", env={**CI, **setting})
     assert done.steps == ["checked", "prod_compiled", "releaser"], done.err
+    registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
+    for digest in {layer["digest"] for layer in registry.manifest(repository, f"cache-{shop.repo.branch}")[1]["layers"]}:
+        registry.ask(f"{repository}/blobs/{digest}", method="DELETE")
+    fresh.docker("buildx", "prune", "--all", "--force")
+    assert "dependencies compiled" in fresh.invoke("build", env={**CI, **setting}).err
 
 
 def test_a_local_cache(tiny: Desk, empty_engine: Engine) -> None:
@@ -231,6 +238,30 @@ def test_a_local_cache(tiny: Desk, empty_engine: Engine) -> None:
             assert (folder / "blobs" / layer["digest"].replace(":", "/")).read_bytes().startswith(b"\x1f\x8b")
     fresh = Desk(empty_engine, tiny.repo)
     assert fresh.invoke("build", env={**setting, **CI}).steps == []
+
+
+def first(folder: Path) -> Path:
+    """The manifest of a local cache."""
+    digest = json.loads((folder / "index.json").read_text())["manifests"][0]["digest"]
+    return Path(folder / "blobs" / digest.replace(":", "/"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda cache: [f.unlink() for f in (cache / "blobs/sha256").iterdir() if f != first(cache)],
+        lambda cache: [f.write_bytes(b"x" * f.stat().st_size) for f in (cache / "blobs/sha256").iterdir() if f != first(cache)],
+        lambda cache: first(cache).unlink(),
+        lambda cache: first(cache).write_text("{}"),
+        lambda cache: (cache / "index.json").write_text("{"),
+    ],
+    ids=["its blobs are gone", "its blobs are others", "its manifest is gone", "its manifest is empty", "its index is cut off"],
+)
+def test_a_damaged_local_cache(tiny: Desk, empty_engine: Engine, damage: Callable[[Path], object]) -> None:
+    setting = {"INVOKE_BEAMDOCK_CACHE": "local"}
+    tiny.invoke("build", "--cache-to", env=setting)
+    damage(tiny.repo.path / "_build/beamdock/cache")
+    assert "dependencies compiled" in Desk(empty_engine, tiny.repo).invoke("build", env={**setting, **CI}).err
 
 
 def test_no_cache_travels(shop: Desk) -> None:
