@@ -155,7 +155,7 @@ dependencies(Known, State, Base, Profile, Command) ->
     Before =:= #{} orelse sh(["mkdir -p ", q(Base), "; ", unpack(State ++ "/libraries.tar", Base)]),
     % rebar3 looks at versions alone, and two sources may have the same.
     Old = maps:get(locks, Known, #{}),
-    [sh(["rm -rf ", q(Base ++ "/default/lib/" ++ Name)]) || Name <- maps:keys(Old), maps:get(Name, Old) =/= maps:get(Name, Locks, none)],
+    [sh(["rm -rf ", q(D ++ "/lib/" ++ Name)]) || Name <- maps:keys(Old), maps:get(Name, Old) =/= maps:get(Name, Locks, none), D <- [Base ++ "/default", Profile]],
     First = run(Command),
     Now = libraries(Base, Profile),
     Changed = changed(Before, Now),

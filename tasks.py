@@ -452,24 +452,39 @@ def write_term(term: Any) -> str:
 
 def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()) -> str:
     """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe.
-    locked: dependencies to leave out too."""
+    locked: dependencies to leave out too, but for the profile's: of them rebar3 takes what it finds, whatever the lock says."""
 
-    def kept(terms: list[Any]) -> list[Any]:
+    def kept(terms: list[Any], locked: frozenset[str] = frozenset()) -> list[Any]:
         found = [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in without)]
         return [Tuple((t[0], [d for d in t[1] if name_of(d) not in locked])) if is_deps(t) else t for t in found]
 
     def is_deps(term: Any) -> bool:
         return isinstance(term, Tuple) and len(term) == 2 and term[0] == "deps" and isinstance(term[1], list)
 
-    if "latin-1" in text and not text.isascii():
+    if "latin-1" in text.lower() and not text.isascii():
         return text  # a comment may say so, and is needed to read it
     try:
-        terms = kept(read_terms(text))
+        terms = kept(read_terms(text), locked)
         for i, t in enumerate(terms):
             if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
                 terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) for p in tuples(t[1]) if p[0] == profile]))
         return "".join(f"{write_term(t)}.\n" for t in terms)
     except ValueError:
+        return text
+
+
+def with_deps_of(applications: Iterable[str], own: set[str], text: str) -> str:
+    """A rebar.config with the dependencies of applications beside its own, as rebar3 takes them together (the first of a name counts);
+    own: the names of all applications, which are no dependencies. As it is where that is not safe, or where there are none."""
+    try:
+        terms, more = read_terms(text), [d for each in applications for deps in entries(read_terms(each), "deps") for d in deps]
+        mine = next((t for t in terms if isinstance(t, Tuple) and len(t) == 2 and t[0] == "deps"), Tuple((Atom("deps"), [])))
+        named = own | {name_of(d) for d in mine[1]}
+        deps = [*mine[1], *(d for d in more if name_of(d) not in named)]
+        if len(deps) == len(mine[1]):
+            return text
+        return "".join(f"{write_term(t)}.\n" for t in [*(t for t in terms if t is not mine), Tuple((mine[0], deps))])
+    except (TypeError, ValueError):
         return text
 
 
@@ -664,12 +679,13 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
             raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
         found += named
     files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
-    if "rebar.lock" not in files:
-        # No lock has the applications' own dependencies; rebar3 finds them where there is an application.
-        folders = [(root / name).parent for name in files if re.fullmatch("[^/]+/[^/]+/rebar.config", name)]
-        for file in [f for folder in folders for f in folder.glob("src/*.app.src")]:
-            name = write_term(Atom(file.name.partition(".")[0]))
-            files[file.relative_to(root).as_posix()] = f'{{application,{name},[{{vsn,"0"}}]}}.\n'.encode()
+    scripted = any(name.endswith(".script") for name in files)
+    if "rebar.lock" not in files and "rebar.config" in files and not scripted:
+        own = {f.name.partition(".")[0] for f in root.glob("*/*/src/*.app.src")}
+        texts = [c.decode(errors="replace") for n, c in sorted(files.items()) if re.fullmatch(r"(apps|lib)/[^/]+/rebar\.config", n)]
+        files["rebar.config"] = with_deps_of(texts, own, files["rebar.config"].decode(errors="surrogateescape")).encode(
+            errors="surrogateescape"
+        )
     return files
 
 
@@ -879,7 +895,7 @@ class Build:
     no_cache: bool
     output: Mapping[str, str]
     imports: tuple[str, ...] = ()  # of caches, in buildx's words
-    hints: tuple[str, ...] = ()  # the same of images, of no use where the dependencies are there already
+    hints: tuple[str, ...] = ()  # the same that no one asked for: not where the dependencies were compiled
     export: str = ""
     deps: str = ""  # the image that is the builder stage where the registry has it
 
@@ -1041,9 +1057,11 @@ NOT_OF_BUILDING = ("PROJECT", "RELEASE", "WRITABLE", "COMPILED", "STORE", "WORK"
 
 def of_building(build_args: Mapping[str, str], instructions: bytes) -> list[tuple[str, str]]:
     """The build arguments that what these instructions compile depends on: those they declare."""
-    lines = re.findall(r"(?mi)^ARG\s+(.*)", instructions.decode().replace("\\\n", " "))
-    names = {word.partition("=")[0] for line in lines for word in line.split()} - {*NOT_OF_BUILDING}
-    return [(n, v) for n, v in sorted(build_args.items()) if n in names]
+    lines = re.sub(r"\\[ \t]*\n", " ", re.sub(r"(?m)^\s*#.*\n", "", instructions.decode()))
+    declared = re.findall(r"(?mi)^\s*(?:ONBUILD\s+)?ARG\s+(.*)", lines)
+    names = {word.strip("\"'").partition("=")[0] for line in declared for word in line.split()} - {*NOT_OF_BUILDING}
+    proxy = re.compile(r"(?i)(https?|ftp|all|no)_proxy")  # says how, not what
+    return [(n, v) for n, v in sorted(build_args.items()) if n in names and not proxy.fullmatch(n)]
 
 
 def checksum(parts: Iterable[bytes]) -> str:
@@ -1056,8 +1074,8 @@ def checksum(parts: Iterable[bytes]) -> str:
 
 def until(dockerfile: str, stage: str) -> bytes:
     """A Dockerfile through a stage, without its comments and what concerns the runner; all of it where there is no such stage."""
-    stages = re.split(r"(?mi)^(?=FROM\s)", re.sub(r"(?m)^(#(?!!).*|ARG RUN_BASE\b.*|\s*)\n", "", dockerfile))
-    last = next((i for i, text in enumerate(stages) if re.match(rf"(?i)FROM\s+\S+\s+AS\s+{stage}\b", text)), len(stages))
+    stages = re.split(r"(?mi)^(?=FROM\s)", re.sub(r"(?m)^(#(?!!).*|ARG RUN_BASE(=\S*)?[ \t]*|\s*)\n", "", dockerfile))
+    last = next((i for i, text in enumerate(stages) if re.match(rf"(?i)FROM\s+\S+\s+AS\s+{stage}\s", text)), len(stages))
     return "".join(stages[: last + 1]).encode()
 
 
@@ -1121,10 +1139,10 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
         deps, to = deps_reference(plan), "type=inline"
         hints = [f"type=registry,ref={project.repository}:{tag}" for tag in (*tags, f"deps-of-{default}")]
     elif mode == "registry" and project.settings.registry:
-        imports += [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
+        hints = [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
         to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max{COMPRESSED}"
     elif mode == "local":
-        imports += [f"type=local,src={folder}"] if (folder / "index.json").is_file() else []
+        hints = [f"type=local,src={folder}"] if (folder / "index.json").is_file() else []
         to = f"type=local,dest={folder}.new,mode=max{COMPRESSED}"
     elif "=" in mode:
         imports, to = [*imports, mode], mode
@@ -1571,7 +1589,8 @@ def summary(plan: Build, log: str, seconds: float) -> str:
     """What a build did, for a person."""
     ran = stages_run(log)
     if not ran:
-        return f"up to date in {seconds:.1f} s"
+        taken = plan.deps and plan.target == "builder"
+        return f"{'dependencies from the registry' if taken else 'up to date'} in {seconds:.1f} s"
     dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
     project = "project compiled" if "prod_compiled" in ran else "project cached"
     if modules := re.search(r"work: compiled (\d+) module", log) if "releaser" in ran else None:
@@ -2068,7 +2087,10 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
     plan = plan_deps(project, flags, [f"deps-{deps_key(draft)}"], output, current_branch(project.tree, os.environ))
     announce(project, f"building the dependencies, {plan.tags[0]}", flags)
-    if build_image(plan, flags):
+    there = flags.push and plan.deps and not flags.dry_run and deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet)
+    if there:
+        say("the registry has them already", flags.quiet)
+    if there or build_image(plan, flags):
         print(plan.tags[0])
 
 

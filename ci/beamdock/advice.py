@@ -193,7 +193,7 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
 def applications(files: Mapping[str, bytes]) -> Iterator[list[Any]]:
     """The terms of the applications' own rebar.configs, of all files that decide the dependencies."""
     for name, content in files.items():
-        if re.fullmatch(r"(?!_checkouts/)[^/]+/[^/]+/rebar\.config", name):
+        if re.fullmatch(r"(apps|lib)/[^/]+/rebar\.config", name):
             with contextlib.suppress(core.TermError):
                 yield core.read_terms(content.decode(errors="replace"))
 

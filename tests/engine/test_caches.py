@@ -139,6 +139,7 @@ def test_a_machine_that_has_them_takes_what_it_is_told_to(shop: Desk) -> None:
 def test_their_image_alone_comes_from_the_registry_too(shop: Desk, empty_engine: Engine) -> None:
     shop.invoke("push")
     taken = Desk(empty_engine, shop.repo).invoke("deps-image")
+    assert "dependencies from the registry in " in taken.err
     assert (taken.out, taken.steps) == (f"{shop.engine.registry}/test/{shop.repo.image}:deps-{key(shop)}", [])
     assert empty_engine.docker("run", "--rm", taken.out, "ls") == "_build\nrebar.config\nrebar.lock"
 
@@ -287,6 +288,11 @@ def test_the_old_scheme(shop: Desk, empty_engine: Engine) -> None:
     setting = {"INVOKE_BEAMDOCK_CACHE": "none"}
     shop.repo.settings()
     pushed = shop.invoke("deps-image", "--push", "--registry", f"{shop.engine.registry}/test").out
+    registry, repository = Registry(shop.engine.registry), f"test/{shop.repo.image}"
+    digest = registry.manifest(repository, f"deps-{key(shop)}")[0]
+    again = shop.invoke("deps-image", "--push", "--registry", f"{shop.engine.registry}/test")
+    assert (again.out, "the registry has them already" in again.err) == (pushed, True)
+    assert registry.manifest(repository, f"deps-{key(shop)}")[0] == digest
     assert pushed == f"{shop.engine.registry}/test/{shop.repo.image}:deps-{key(shop)}"
     assert "builder" not in fresh.invoke("build", f"--cache-from={pushed}", env={**CI, **setting}).steps
 

@@ -148,6 +148,28 @@ def test_a_dependency_of_the_profile_stays(shop: Shop) -> None:
     assert "prod/lib/own/ebin/own.beam" in before
     shop.bump("plain")
     assert shop.as_from_nothing(before) == ({"plain"}, ["plain"])
+    shop.host.library("own", tag="v2")
+    shop = replace(shop, of_profile=shop.host.dependency("own", "v2"))
+    shop.configure()
+    assert "own" in shop.as_from_nothing(before)[0]
+    shop = replace(shop, of_profile="")
+    shop.configure()
+    assert not [path for path in shop.compiled() if "/lib/own/" in path]
+
+
+def test_a_profile_has_another_version_of_a_dependency(shop: Shop) -> None:
+    """Of its own dependencies rebar3 takes what it finds, whatever the lock says."""
+    shop.host.library("plain", tag="v2")
+    shop.host.library("plain", tag="v3")
+    for version in ("v2", "v3"):
+        shop = replace(shop, of_profile=shop.host.dependency("plain", version))
+        shop.configure()
+        shop.as_from_nothing({})
+        shop.desk.invoke("build")
+        node = shop.desk.invoke("run", "--detach").out
+        shop.desk.answers(node)
+        assert shop.desk.node(node, "eval", "plain:version().") == version
+        shop.desk.sweep()
 
 
 def test_the_project_has_a_behaviour_of_a_dependency(shop: Shop) -> None:

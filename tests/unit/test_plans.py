@@ -260,7 +260,24 @@ def test_the_key_is_a_sha256(repo: Repo) -> None:
     assert key(repo.path) == key(repo.path)
 
 
-DECLARES_A = DOCKERFILE.replace("ARG STORE", "ARG OTHER \\\n  A=0\nARG STORE", 1)
+BUILDER = DOCKERFILE.index("ARG STORE")
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["ARG A", "ARG A=0", "  arg A=0", "ARG OTHER A", "ARG OTHER \\ \n  # why\n  A=0", 'ARG "A=x y"', "ARG RUN_BASE=x A", "ONBUILD ARG A"],
+)
+def test_a_build_argument_counts_where_it_is_declared(repo: Repo, declared: str) -> None:
+    dockerfile = f"{DOCKERFILE[:BUILDER]}{declared}\n{DOCKERFILE[BUILDER:]}"
+    assert key(repo.path, dockerfile, build_args={"A": "1"}) != key(repo.path, dockerfile)
+
+
+def test_a_stage_whose_name_begins_as_the_builders(repo: Repo) -> None:
+    """It is not taken for the builder."""
+    first = DOCKERFILE.replace("FROM base AS builder\n", "FROM base AS builder-base\nRUN true\n\nFROM builder-base AS builder\n")
+    assert key(repo.path, first.replace("ARG STORE", "RUN make x\nARG STORE", 1)) != key(repo.path, first)
+
+
 DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("rebar.config", {"rebar.config": "{deps, [a]}."}, {}),
     ("rebar.lock", {"rebar.lock": "[]."}, {}),
@@ -271,7 +288,6 @@ DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("the profile", {}, {"profile": "other"}),
     ("the base", {}, {"build_base": "erlang:28"}),
     ("the packages", {}, {"build_packages": ["libssl-dev"]}),
-    ("a build argument", {}, {"build_args": {"A": "1"}, "dockerfile": DECLARES_A}),
     ("the platform", {}, {"platform": "linux/riscv64"}),
     ("a checkout", {"_checkouts/x/src/x.erl": "-module(x)."}, {}),
     ("the environment", {}, {"build_env": {"A": "1"}}),
@@ -284,10 +300,37 @@ DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("files", "given"), [case[1:] for case in DECIDES], ids=[case[0] for case in DECIDES])
 def test_the_key_changes_with_what_decides(repo: Repo, files: dict[str, str], given: dict[str, Any]) -> None:
-    before = key(repo.path, given.get("dockerfile", DOCKERFILE))
+    before = key(repo.path)
     for name, text in files.items():
         repo.write(name, text)
     assert key(repo.path, **given) != before
+
+
+UMBRELLA = {
+    "rebar.config": "{deps, [a]}.\n",
+    "apps/one/rebar.config": '{deps, [b, {a, "2"}, two]}.\n',
+    "apps/two/src/two.app.src": "{application, two, []}.\n",
+    "_checkouts/c/rebar.config": "{deps, [d]}.\n",
+    "examples/x/rebar.config": "{deps, [e]}.\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "deps"),
+    [
+        ({}, "{deps,[a,b]}.\n"),
+        ({"rebar.lock": "[].\n"}, "{deps,[a]}.\n"),
+        ({"rebar.config": "{plugins, [p]}.\n"}, '{plugins,[p]}.\n{deps,[b,{a,"2"}]}.\n'),
+        ({"rebar.config.script": "CONFIG."}, "{deps, [a]}.\n"),
+        ({"apps/one/rebar.config": "{deps, ["}, "{deps,[a]}.\n"),
+    ],
+    ids=["no lock", "a lock", "none at the top", "a script", "not readable"],
+)
+def test_the_dependencies_of_applications(repo: Repo, files: dict[str, str], deps: str) -> None:
+    """Where no lock has them they stand beside those of the top; not an application of the project itself, nor what is none."""
+    for name, text in {**UMBRELLA, **files}.items():
+        repo.write(name, text)
+    assert plan(repo.path).contexts["deps"]["rebar.config"].decode() == deps
 
 
 @pytest.mark.parametrize(
@@ -314,6 +357,7 @@ DOES_NOT: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("the registry", {}, {"registry": "r.example"}),
     ("provenance", {}, {"provenance": True}),
     ("a build argument that no instruction of theirs declares", {}, {"build_args": {"GIT_SHA": "1"}}),
+    ("a proxy", {}, {"build_args": {"HTTP_PROXY": "http://p"}}),
     ("this machine's platform, spelt out", {}, {"platform": f"linux/{'amd64' if platform.machine() == 'x86_64' else 'arm64'}"}),
 ]
 
@@ -555,7 +599,7 @@ def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{deps, [}.", '{deps, [{a, #{"x" => 1}}]}.', "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.', '%% coding: latin-1\n{x, "\udcfc"}.'],
+    ["{deps, [}.", '{deps, [{a, #{"x" => 1}}]}.', "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.', '%% coding: Latin-1\n{x, "\udcfc"}.'],
 )
 def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
     assert tasks.reduce_config(text, "prod") == text
