@@ -96,6 +96,7 @@ prepare
 -module(resume).
 -export([main/0]).
 -include_lib("kernel/include/file.hrl").
+-define(LIBRARIES, "/app/libraries").
 
 main() ->
     main(init:get_plain_arguments()),
@@ -175,6 +176,8 @@ dependencies(Known, State, Base, Profile, Command) ->
             libraries(Base, Profile);
         true -> Now
     end,
+    % For the next step, which finds the same layer.
+    ok = file:write_file(?LIBRARIES, term_to_binary(Libraries)),
     #{libraries => Libraries, locks => Locks}.
 
 %% What rebar.lock says of each dependency: its source, and the digests of packages.
@@ -191,7 +194,7 @@ project(Known, State, Base, Profile, Command) ->
     Old = maps:get(sources, Known, #{}),
     New = tree("/context", ""),
     Before = maps:get(libraries, Known, #{}),
-    Now = libraries(Base, Profile),
+    Now = case file:read_file(?LIBRARIES) of {ok, Written} -> binary_to_term(Written); _ -> libraries(Base, Profile) end,
     keep(Base, Now),
     Changed = changed(Before, Now),
     Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
