@@ -144,7 +144,7 @@ def test_their_image_alone_comes_from_the_registry_too(shop: Desk, empty_engine:
     assert empty_engine.docker("run", "--rm", taken.out, "ls") == "_build\nrebar.config\nrebar.lock"
 
 
-@pytest.mark.parametrize("status", [400, 415, 422])
+@pytest.mark.parametrize("status", [400, 415])
 def test_a_registry_that_refuses_their_image(shop: Desk, status: int) -> None:
     """As one would that knows no zstd: the image itself is pushed all the same."""
     with refusing(Registry(shop.engine.registry), r"/manifests/deps-", status) as address:
@@ -251,12 +251,9 @@ def first(folder: Path) -> Path:
     "damage",
     [
         lambda cache: [f.unlink() for f in (cache / "blobs/sha256").iterdir() if f != first(cache)],
-        lambda cache: [f.write_bytes(b"x" * f.stat().st_size) for f in (cache / "blobs/sha256").iterdir() if f != first(cache)],
-        lambda cache: first(cache).unlink(),
         lambda cache: first(cache).write_text("{}"),
-        lambda cache: (cache / "index.json").write_text("{"),
     ],
-    ids=["its blobs are gone", "its blobs are others", "its manifest is gone", "its manifest is empty", "its index is cut off"],
+    ids=["its blobs are gone", "its manifest is empty"],
 )
 def test_a_damaged_local_cache(tiny: Desk, empty_engine: Engine, damage: Callable[[Path], object]) -> None:
     setting = {"INVOKE_BEAMDOCK_CACHE": "local"}

@@ -263,11 +263,12 @@ def test_the_key_follows_what_decides_the_dependencies(tiny: Desk) -> None:
     tiny.repo.commit()
     assert key() == first
     assert key(INVOKE_BEAMDOCK_RUN_BASE="debian:other") == first
+    assert key("--build-arg=NOTHING_DECLARES=it") == first
     others = {
         key(INVOKE_BEAMDOCK_PROFILE="default"),
         key(INVOKE_BEAMDOCK_BUILD_BASE="erlang:26"),
         key(INVOKE_BEAMDOCK_PLATFORM="linux/s390x"),
-        key("--build-arg=ERL_COMPILER_OPTIONS=[]"),
+        key("--build-arg=REBAR3=other"),
     }
     tiny.repo.write("rebar.lock", '{"1.2.0", [{<<"jsone">>, {pkg, <<"jsone">>, <<"1.8.1">>}, 0}]}.\n')
     others.add(key())
