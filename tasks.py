@@ -421,6 +421,7 @@ NOT_OF_COMPILING = frozenset({"deps"}) | NOT_OF_DEPENDENCIES - frozenset(
     "erl_first_files erl_opts extra_src_dirs minimum_otp_vsn post_hooks pre_hooks provider_hooks src_dirs".split()
 )
 REDUCED = ("rebar.config", "rebar.lock")
+OF_APPLICATIONS = ("apps/*/rebar.config", "lib/*/rebar.config")  # where rebar3 looks for them, if it is not told otherwise
 # Erlang's reserved words (its reference manual, 1.5): as atoms they stand in quotes.
 RESERVED = frozenset(
     "after and andalso band begin bnot bor bsl bsr bxor case catch cond div else end fun if let maybe not of or orelse receive rem try "
@@ -682,7 +683,7 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     scripted = any(name.endswith(".script") for name in files)
     if "rebar.lock" not in files and "rebar.config" in files and not scripted:
         own = {f.name.partition(".")[0] for f in root.glob("*/*/src/*.app.src")}
-        texts = [c.decode(errors="replace") for n, c in sorted(files.items()) if re.fullmatch(r"(apps|lib)/[^/]+/rebar\.config", n)]
+        texts = [f.read_text(errors="replace") for pattern in OF_APPLICATIONS for f in sorted(root.glob(pattern))]
         files["rebar.config"] = with_deps_of(texts, own, files["rebar.config"].decode(errors="surrogateescape")).encode(
             errors="surrogateescape"
         )
@@ -2087,10 +2088,13 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
     plan = plan_deps(project, flags, [f"deps-{deps_key(draft)}"], output, current_branch(project.tree, os.environ))
     announce(project, f"building the dependencies, {plan.tags[0]}", flags)
-    there = flags.push and plan.deps and not flags.dry_run and deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet)
-    if there:
-        say("the registry has them already", flags.quiet)
-    if there or build_image(plan, flags):
+    if flags.push and plan.deps and not flags.dry_run:
+        if deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
+            say("the registry has them already", flags.quiet)
+            print(plan.tags[0])
+            return
+        plan = dataclasses.replace(plan, deps="")  # asked once
+    if build_image(plan, flags):
         print(plan.tags[0])
 
 

@@ -190,12 +190,11 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
     return list(dict.fromkeys(str(p[0] if isinstance(p, core.Tuple) else p) for p in plugins if not pinned(p)))
 
 
-def applications(files: Mapping[str, bytes]) -> Iterator[list[Any]]:
-    """The terms of the applications' own rebar.configs, of all files that decide the dependencies."""
-    for name, content in files.items():
-        if re.fullmatch(r"(apps|lib)/[^/]+/rebar\.config", name):
-            with contextlib.suppress(core.TermError):
-                yield core.read_terms(content.decode(errors="replace"))
+def applications(root: Path) -> Iterator[list[Any]]:
+    """The terms of the applications' own rebar.configs."""
+    for file in (f for pattern in core.OF_APPLICATIONS for f in sorted(root.glob(pattern))):
+        with contextlib.suppress(core.TermError):
+            yield core.read_terms(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def checkouts(root: Path) -> list[Warning]:
@@ -228,7 +227,7 @@ def warnings(project: core.Project) -> list[Warning]:
             found.append(Warning(f"rebar.config names {name}, which does not exist", "rebar3 makes no release without it"))
         for line, name in absent_overlays(root, relx_options(terms, settings.profile)):
             found.append(Warning(f"rebar.config:{line} copies {name}, which does not exist", "rebar3 makes no release without it"))
-    everywhere = [terms, *applications(core.dependency_files(root, settings))]
+    everywhere = [terms, *applications(root)]
     plugins = dict.fromkeys(name for each in everywhere for name in unpinned(each, settings.profile))
     if loose := [name for name in plugins if not (root / "_checkouts" / name).exists()]:
         hint = '{NAME, "1.2.3"}, or {NAME, {git, URL, {ref, "..."}}}; rebar.lock pins no plugin'

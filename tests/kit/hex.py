@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from kit.engines import Engine
+from kit.web import listening
 
 # One repository of the company's own, the public one, and an organisation in it: their folders, and the packages of each.
 ACME, HEXPM, CORP = "acme", "hexpm", "hexpm/repos/corp"
@@ -146,12 +146,7 @@ def hex_server(engine: Engine, folder: Path) -> Iterator[Hex]:
         def log_message(self, *args: object) -> None:
             """Say nothing."""
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     secret = base64.b32encode(uuid.uuid4().bytes).decode().strip("=").lower()
-    server = Hex(f"http://127.0.0.1:{http.server_port}", (folder / "public_key").read_text().strip(), secret)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
+    with listening(Handler) as port:
+        server = Hex(f"http://127.0.0.1:{port}", (folder / "public_key").read_text().strip(), secret)
         yield server
-    finally:
-        http.shutdown()
-        http.server_close()

@@ -7,17 +7,17 @@ import http.client
 import json
 import re
 import subprocess
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from kit.engines import Engine, poll
+from kit.web import listening
 
 MANIFESTS = ", ".join(
     f"application/vnd.{kind}+json"
@@ -79,11 +79,11 @@ def refusing(registry: Registry, path: str, status: int) -> Iterator[str]:
                 if self.headers.get("Transfer-Encoding")
                 else self.rfile.read(int(self.headers.get("Content-Length", 0)))
             )
-            connection = http.client.HTTPConnection(registry.address, timeout=30)
             if self.command == "PUT" and re.search(path, self.path):
                 self.answer(status, {}, json.dumps({"errors": [{"code": "MANIFEST_INVALID", "message": "not this one"}]}).encode())
                 return
             headers = {n: v for n, v in self.headers.items() if n.lower() not in ("transfer-encoding", "content-length", "connection")}
+            connection = http.client.HTTPConnection(registry.address, timeout=30)
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             self.answer(answer.status, dict(answer.getheaders()), answer.read())
@@ -111,13 +111,8 @@ def refusing(registry: Registry, path: str, status: int) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(Handler) as port:
+        yield f"127.0.0.1:{port}"
 
 
 @contextmanager

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import functools
 import subprocess
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 from kit.engines import Engine, poll
 from kit.repos import Repo
+from kit.web import listening
 
 # The entry is a tool too: keys and the agent come from the same image, so that the machine itself needs none of it.
 SSHD = """\
@@ -125,10 +125,5 @@ def git_over_http(folder: Path, user: str, password: str) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(functools.partial(Handler, directory=str(folder))) as port:
+        yield f"http://127.0.0.1:{port}"
