@@ -67,6 +67,24 @@ def tiny_on_each(tmp_path: Path, engine: Engine) -> Iterator[Desk]:
         yield Desk(engine, repo)
 
 
+@pytest.fixture
+def shop(tiny: Desk) -> Desk:
+    """The smallest release, to be pushed to the shared registry."""
+    return to_push(tiny)
+
+
+@pytest.fixture
+def shop_on_each(tiny_on_each: Desk) -> Desk:
+    """The same in front of each engine."""
+    return to_push(tiny_on_each)
+
+
+def to_push(desk: Desk) -> Desk:
+    desk.repo.settings(f"  registry: {desk.engine.registry}/test\n  default_branch: trunk\n")
+    desk.repo.commit()
+    return desk
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Desk]:
     """The smallest release, built on each engine, for tests that change neither the repo nor the image."""

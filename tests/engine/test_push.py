@@ -26,7 +26,7 @@ def pusher(tmp_path_factory: pytest.TempPathFactory, engine28: Engine) -> Iterat
 
 
 def pushed(registry: Registry, desk: Desk) -> set[str]:
-    """The tags of the images in the registry; those of the dependencies are test_caches' business."""
+    """The tags of the images in the registry; those of the dependencies are test_deps_image's business."""
     return {tag for tag in registry.tags(repository(desk)) if not tag.startswith("deps-")}
 
 

@@ -95,6 +95,10 @@ def run(engine: Engine, repo: Repo, *words: str, code: int = 0, cwd: str = ".", 
     return Result(done.returncode, done.stdout.strip(), done.stderr.strip())
 
 
+# What makes a machine a CI's.
+CI = {"CI": "true"}
+
+
 @dataclass(frozen=True)
 class Desk:
     """A repo in front of an engine."""
@@ -119,6 +123,14 @@ class Desk:
     @property
     def images(self) -> set[str]:
         return self.engine.images(self.repo.image)
+
+    def tags(self) -> set[str]:
+        """Those that the registry has of the repo's image."""
+        return Registry(self.engine.registry).tags(f"test/{self.repo.image}")
+
+    def key(self) -> str:
+        """That of the dependencies."""
+        return self.invoke("deps-image", "--key").out
 
     def containers(self, *options: str) -> list[str]:
         """The ids of the repo's containers, in any state."""
