@@ -1592,10 +1592,15 @@ def summary(plan: Build, log: str, seconds: float) -> str:
     if not ran:
         taken = plan.deps and plan.target == "builder"
         return f"{'dependencies from the registry' if taken else 'up to date'} in {seconds:.1f} s"
+
+    def modules(what: str) -> str:
+        found = re.search(rf"{what}: compiled (\d+) module", log)
+        return f"{found[1]} module{'s' if found[1] != '1' else ''}" if found else ""
+
     dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
+    dependencies += f" ({modules('deps')})" if "builder" in ran and modules("deps") else ""
     project = "project compiled" if "prod_compiled" in ran else "project cached"
-    if modules := re.search(r"work: compiled (\d+) module", log) if "releaser" in ran else None:
-        project = f"{modules[1]} module{'s' if modules[1] != '1' else ''} compiled"
+    project = f"{modules('work')} compiled" if "releaser" in ran and modules("work") else project
     return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"
 
 

@@ -120,6 +120,8 @@ def test_a_bumped_dependency(shop: Shop) -> None:
     shop.bump("plain")
     assert shop.as_from_nothing(before) == ({"plain"}, ["plain"])
     assert "work: compiled 0 modules" in shop.desk.invoke("build").err
+    shop.bump("plain")
+    assert ": dependencies compiled (1 module), 0 modules compiled" in shop.desk.invoke("build").err
 
 
 @pytest.mark.parametrize(
