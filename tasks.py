@@ -1599,7 +1599,8 @@ def summary(plan: Build, log: str, seconds: float) -> str:
 
     dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
     dependencies += f" ({modules('deps')})" if "builder" in ran and modules("deps") else ""
-    project = "project compiled" if "prod_compiled" in ran else "project cached"
+    # A terminal is not shown how many, as BuildKit draws no output of steps that are over.
+    project = "project compiled" if "prod_compiled" in ran else "release assembled" if "releaser" in ran else "project cached"
     project = f"{modules('work')} compiled" if "releaser" in ran and modules("work") else project
     return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"
 

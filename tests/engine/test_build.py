@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kit.engines import Engine, poll
 from kit.repos import Desk, Repo
+from kit.terminal import ended, typing
 
 
 def test_reference_on_stdout_and_the_tags(tiny_on_each: Desk) -> None:
@@ -28,6 +29,16 @@ def test_nothing_to_do(desk: Desk) -> None:
     assert done.steps == []
     assert re.search(r"up to date in \d", done.err)
     assert desk.engine.ids(desk.reference()) == before
+
+
+def test_a_terminal_is_told_what_was_made(tiny: Desk) -> None:
+    """BuildKit's drawn progress does not keep what a step said: how many modules is known only where it was caught."""
+    for dependencies, answer in (("compiled", "41"), ("cached", "43")):
+        tiny.repo.edit("src/tiny.erl", "42", answer)
+        with typing(tiny, "build") as child:
+            child.expect(rf"built in [\d.]+ s: dependencies {dependencies}( \(\d+ modules?\))?, (release assembled|1 module compiled)\r\n")
+            assert ended(child) == 0
+        tiny.repo.edit("src/tiny.erl", answer, "42")
 
 
 def test_dirty_tree(tiny_on_each: Desk) -> None:
