@@ -1593,15 +1593,17 @@ def summary(plan: Build, log: str, seconds: float) -> str:
         taken = plan.deps and plan.target == "builder"
         return f"{'dependencies from the registry' if taken else 'up to date'} in {seconds:.1f} s"
 
-    def modules(what: str) -> str:
-        found = re.search(rf"{what}: compiled (\d+) module", log)
+    def modules(stage: str, what: str) -> str:
+        """How many a stage has compiled, where it says so. On a terminal it does not: BuildKit draws no output of steps that are over."""
+        found = re.search(rf"{what}: compiled (\d+) module", log) if stage in ran else None
         return f"{found[1]} module{'s' if found[1] != '1' else ''}" if found else ""
 
     dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
-    dependencies += f" ({modules('deps')})" if "builder" in ran and modules("deps") else ""
-    # A terminal is not shown how many, as BuildKit draws no output of steps that are over.
+    if some := modules("builder", "deps"):
+        dependencies += f" ({some})"
     project = "project compiled" if "prod_compiled" in ran else "release assembled" if "releaser" in ran else "project cached"
-    project = f"{modules('work')} compiled" if "releaser" in ran and modules("work") else project
+    if some := modules("releaser", "work"):
+        project = f"{some} compiled"
     return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine, engine_at
+from kit.engines import Engine, engine_at, shared_engine
 from kit.registry import Registry
 from kit.repos import Desk, service_repo, tiny_repo
 
@@ -19,21 +18,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session", params=["TEST_ENGINE_28", "TEST_ENGINE_26"], ids=["engine28", "engine26"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn: 28 with the containerd image store, 26 with overlay2 (the older half of the users)."""
-    return engine_at(request.param)
+    return shared_engine(request.param)
 
 
 @pytest.fixture(scope="session")
 def engine28() -> Engine:
     """Engine 28 alone, where the engines can't differ."""
-    return engine_at("TEST_ENGINE_28")
+    return shared_engine("TEST_ENGINE_28")
 
 
 @pytest.fixture
 def empty_engine() -> Iterator[Engine]:
     """A second machine, with no image and no cache on it; one test's at a time."""
     engine = engine_at("TEST_ENGINE_EMPTY")
-    with (engine.state / "test.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with engine.alone():
         clear(engine)
         assert engine.docker("image", "ls", "--quiet") == ""
         yield engine

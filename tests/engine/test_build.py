@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from kit.engines import Engine, poll
-from kit.repos import Desk, Repo
+from kit.repos import CI, Desk, Repo
 from kit.terminal import ended, typing
 
 
@@ -192,7 +192,7 @@ def test_a_commit_of_documents_compiles_nothing(tiny: Desk) -> None:
     """It is another version: that is written into the release, which is looked at again. In CI too, where all is from nothing."""
     desk, unused = tiny, "function f/0 is unused"  # what the compiler says, whenever it compiles this
     desk.repo.write("src/odd.erl", "-module(odd).\nf() -> 1.\n")
-    for env in ({}, {"CI": "true"}):
+    for env in ({}, CI):
         assert unused in desk.invoke("build", env=env).err
         desk.repo.write("README.md", str(env))
         desk.repo.write("test/tiny_SUITE.erl", f"% {env}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from kit.engines import Engine, engine_at
+from kit.engines import Engine, shared_engine
 from kit.registry import Registry, refusing
 from kit.repos import CI, Desk
 
@@ -48,7 +48,7 @@ def test_an_older_engine_takes_them(shop: Desk) -> None:
     for layer in registry.manifest(repository, f"deps-{shop.key()}")[1]["layers"]:
         assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar+zstd"
         assert registry.ask(f"{repository}/blobs/{layer['digest']}")[1].startswith(b"\x28\xb5\x2f\xfd")
-    older = Desk(engine_at("TEST_ENGINE_26"), shop.repo)
+    older = Desk(shared_engine("TEST_ENGINE_26"), shop.repo)
     older.repo.edit("src/tiny.erl", "42", "43")
     bases = {"INVOKE_BEAMDOCK_BUILD_BASE": shop.engine.build_base, "INVOKE_BEAMDOCK_RUN_BASE": shop.engine.run_base}
     edited = older.invoke("build", env={**CI, **bases})

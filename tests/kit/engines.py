@@ -83,6 +83,13 @@ class Engine:
         return set(self.docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", repository).split())
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process's at a time, of those that ask."""
+        with (self.state / "test.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
     def exported(self, image: str) -> Iterator[tarfile.TarFile]:
         """The file system of an image, as a tar file."""
         with TemporaryDirectory() as folder:
@@ -109,21 +116,20 @@ def engine_at(variable: str) -> Engine:
         [ROOT / "ci/engine", "env"], env={**clean, "ENGINE_STATE": state, "ENGINE_PRIVATE": "1"}, capture_output=True, text=True, check=True
     ).stdout
     printed = subprocess.run(["bash", "-c", f"{exports}\nenv -0"], env=clean, capture_output=True, text=True, check=True).stdout
-    engine = Engine(variable, Path(state), dict(pair.split("=", 1) for pair in printed.split("\0") if "=" in pair))
-    if variable != "TEST_ENGINE_EMPTY":
-        with (engine.state / "test.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            build_what_all_share(engine)
-    return engine
+    return Engine(variable, Path(state), dict(pair.split("=", 1) for pair in printed.split("\0") if "=" in pair))
 
 
-def build_what_all_share(engine: Engine) -> None:
-    """The steps of the Dockerfile that are the same in each project's build, while no test runs on this engine.
+@functools.cache
+def shared_engine(variable: str) -> Engine:
+    """The same, for tests that go side by side: it has built, while no test ran on it, what is the same in each project's build.
 
     A step that a build has run, and that a longer build beside it shares, lets the builds after it find nothing on top of it
     (https://github.com/moby/buildkit/pull/6954): the tests of what a second build runs fail on an engine that is new.
     """
+    engine = engine_at(variable)
     bases = [f"--build-arg=BUILD_BASE={engine.build_base}", f"--build-arg=RUN_BASE={engine.run_base}"]
     no_project = f"--build-context=builder=docker-image://{engine.build_base}"
-    for stage in ("base", "release_scripts", "runner_base", "check_script"):
-        engine.docker("buildx", "build", f"--target={stage}", *bases, no_project, "--output=type=cacheonly", str(ROOT))
+    with engine.alone():
+        for stage in ("base", "release_scripts", "runner_base", "check_script"):
+            engine.docker("buildx", "build", f"--target={stage}", *bases, no_project, "--output=type=cacheonly", str(ROOT))
+    return engine
