@@ -563,19 +563,19 @@ if [ -n "$WORK" ]; then resume work /work "$WORK" /scripts/assemble; else /scrip
 set -- "$REBAR_BASE_DIR/$PROFILE"/rel/*/
 name=$(basename "$1")
 home=/opt/${RELEASE:-release}
-mkdir -p "/out$home" /tarball
+mkdir -p "/out/root$home" /out/tarball
 if ! ls "$1"*.tar.gz >/dev/null 2>&1; then
   if [ -n "$(find "$1" -type l -print -quit)" ]; then
-    ! ls -d "$1"erts-* >/dev/null 2>&1 || cp -rL --preserve=mode "$1." "/out$home"
+    ! ls -d "$1"erts-* >/dev/null 2>&1 || cp -rL --preserve=mode "$1." "/out/root$home"
   else
-    rmdir "/out$home"
-    mv "$1" "/out$home"
+    rmdir "/out/root$home"
+    mv "$1" "/out/root$home"
   fi
 else
-  tar -xzf "$1"*.tar.gz -C "/out$home"
-  mv "$1"*.tar.gz /tarball
+  tar -xzf "$1"*.tar.gz -C "/out/root$home"
+  mv "$1"*.tar.gz /out/tarball
 fi
-cd "/out$home"
+cd "/out/root$home"
 ls -d erts-* >/dev/null 2>&1 ||
   fail "the release has no Erlang runtime in it (profile $PROFILE)" \
     "rebar.config, last inside {profiles, [{$PROFILE, [{relx, [ ... ]}]}]}: add {mode, prod}"
@@ -595,15 +595,15 @@ version=$(cut -d ' ' -f 2 releases/start_erl.data)
 # Folders that the release writes into, for the user who runs it; relative ones are in its own.
 for folder in $WRITABLE; do
   case $folder in /*) ;; *) folder=$home/$folder ;; esac
-  mkdir -p "/out$folder"
-  chown -R 1000:1000 "/out$folder"
+  mkdir -p "/out/root$folder"
+  chown -R 1000:1000 "/out/root$folder"
 done
 
 # The entry point. A node without -setcookie and its remote consoles read their cookie from this file: a random one, or
 # what RELX_COOKIE says. Where vm.args has -setcookie ${NAME}, it is the value of NAME, unless that is given.
 named=$(sed -n 's/^[^#]*-setcookie[[:space:]]\{1,\}["'\'']\{0,1\}${\([A-Za-z_][A-Za-z0-9_]*\)\(:-\)\{0,1\}}.*/\1/p' releases/"$version"/vm.args* 2>/dev/null | head -n 1)
 [ -z "$named" ] || named="export $named=\"\${$named:-\$(cat \"\$cookie\")}\""
-cat > /out/release <<ENTRY
+cat > /out/root/release <<ENTRY
 #!/bin/sh
 set -eu
 cookie=\${HOME:-/tmp}/.erlang.cookie
@@ -617,11 +617,11 @@ fi
 $named
 exec $home/bin/$name "\$@"
 ENTRY
-chmod 755 /out/release
+chmod 755 /out/root/release
 pack
 
 # The release, packed by relx and unpacked: tar renames the boot script and takes only what the release names. Made anew
-# when the project or the version changes. /out becomes the image's root. WORK: as STORE, for the project.
+# when the project or the version changes. /out/root becomes the image's. WORK: as STORE, for the project.
 FROM ${COMPILED} AS releaser
 ARG PROJECT=beamdock
 ARG PROFILE=prod
@@ -641,7 +641,7 @@ RUN --mount=from=release_scripts,target=/scripts \
 
 # The packed release alone, for `invoke build --tarball DIR`.
 FROM scratch AS tarball
-COPY --from=releaser /tarball/ /
+COPY --from=releaser /out/tarball/ /
 
 # What the release stands on. Made anew when the base or the packages change.
 FROM ${RUN_BASE} AS runner_base
@@ -689,7 +689,7 @@ while IFS= read -r file; do
 done < /tmp/files > /tmp/missing
 cat /tmp/missing
 [ ! -s /tmp/missing ]
-mkdir /passed
+mkdir -p /passed/nothing
 check
 
 # The release, looked at where it will run: every ELF file of it must find its libraries.
@@ -700,7 +700,7 @@ ARG RELEASE=""
 RUN --mount=from=check_script,target=/scripts \
     --mount=from=builder,source=/etc/os-release,target=/releaser/etc/os-release \
     --mount=from=builder,source=/var/lib/dpkg/info,target=/releaser/var/lib/dpkg/info \
-    --mount=from=releaser,source=/out/opt,target=/opt \
+    --mount=from=releaser,source=/out/root/opt,target=/opt \
     /scripts/check
 
 # The image. Its last COPY copies nothing: it makes the image wait for the checks.
@@ -713,8 +713,8 @@ ENV RELX_OUT_FILE_PATH=/tmp HOME=/tmp LANG=C.UTF-8
 ENV LOGGER_LEVEL=info \
     HTTP_PORT=8080 \
     DNS_PORT=8053
-COPY --from=releaser /out /
-COPY --from=checked /passed/ /
+COPY --from=releaser /out/root /
+COPY --from=checked /passed/nothing /
 USER 1000:1000
 ENTRYPOINT ["/release"]
 CMD ["foreground"]
