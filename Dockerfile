@@ -97,6 +97,7 @@ prepare
 -export([main/0]).
 -include_lib("kernel/include/file.hrl").
 -define(LIBRARIES, "/app/libraries").
+-define(BEGAN, "/app/began").
 
 main() ->
     main(init:get_plain_arguments()),
@@ -120,13 +121,13 @@ main([What, Folder, Key | Command]) ->
     New =:= maps:remove(saved, Known) orelse save(State, New, case What of
         "deps" -> own(Base);
         "work" ->
-            [{"sources", ".", ls(".") -- ["_build", "rebar.lock"]},
+            [{"generated", ".", maps:get(generated, New)},
             % What rebar3 found out of the project's files; the dependencies' stays theirs.
             {"profile", Profile, ["lib/" ++ F || F <- ls(Profile ++ "/lib") -- Layer, F =/= ".rebar3"] ++
                 [F || F <- filelib:wildcard("lib/.rebar3/*/*", Profile) -- Graphs]}]
     end),
-    Beams = [F || L <- filelib:wildcard(Base ++ "/*/lib/*"), not is_link(L), What =:= "deps" orelse not lists:member(filename:basename(L), Layer),
-        F <- filelib:wildcard(L ++ "/ebin/*.beam"), filelib:last_modified(F) >= Began],
+    Own = [q(E) || E <- filelib:wildcard(Base ++ "/*/lib/*/ebin"), L <- [filename:dirname(E)], not is_link(L), What =:= "deps" orelse not lists:member(filename:basename(L), Layer)],
+    Beams = answer(ask(["find -H /dev/null ", lists:join(" ", Own), " -name '*.beam' -newermt @", integer_to_list(Began), " -print0"])),
     io:format("~s: compiled ~b modules~n", [What, length(Beams)]).
 
 state(Folder, Key) -> filename:join(Folder, Key ++ "-" ++ toolchain()).
@@ -143,10 +144,12 @@ save(State, Known, Tarballs) ->
         "; ls -t | tail -n +5 | while IFS= read -r old; do rm -f \"$old/known\"; rm -rf \"$old\"; done"]).
 
 pack(File, Folder, Names) ->
-    There = [[" ", q("./" ++ N)] || N <- Names, element(1, file:read_link_info(filename:join(Folder, N))) =:= ok],
-    sh(["tar --format=posix -cf ", q(File), " -T /dev/null", [[" -C ", q(Folder), There] || There =/= []]]).
+    There = [["./", case is_binary(N) of true -> N; false -> unicode:characters_to_binary(N) end, 0] || N <- Names,
+        element(1, file:read_link_info(filename:join(Folder, N), [raw])) =:= ok],
+    ok = file:write_file(File ++ ".names", There),
+    sh(["tar --format=posix -C ", q(Folder), " --null -T ", q(File ++ ".names"), " -cf ", q(File), "; rm ", q(File ++ ".names")]).
 
-unpack(File, Folder) -> ["tar -C ", q(Folder), " -xf ", q(File)].
+unpack(File, Folder) -> ["tar -C ", q(Folder), " --skip-old-files -xf ", q(File)].
 
 %% The dependencies. rebar3 fetches what is another version now, and compiles it and what has a behaviour of it (a test); then
 %% what was compiled with the old one.
@@ -189,33 +192,46 @@ locks() ->
     end,
     #{binary_to_list(Name) => {Pin, [proplists:get_value(Name, D) || Ds <- Digests, {_, D} <- Ds]} || Pin <- Pins, Name <- [element(1, Pin)]}.
 
-%% The project: its tree as it was, with what compilers and hooks wrote into it, and the context's files over it.
+%% The project: the context's files, with the times they had, and what compilers and hooks wrote beside them.
 project(Known, State, Base, Profile, Command) ->
-    Old = maps:get(sources, Known, #{}),
-    New = tree("/context", ""),
+    Old = maps:get(files, Known, #{}),
+    Copy = ask("cp -a /context/. ."),
+    {New, Dates} = tree("/context"),
     Before = maps:get(libraries, Known, #{}),
     Now = case file:read_file(?LIBRARIES) of {ok, Written} -> binary_to_term(Written); _ -> libraries(Base, Profile) end,
     keep(Base, Now),
     Changed = changed(Before, Now),
     Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
-    Hooks = os:getenv("PREBUILD", "") =/= "" orelse [F || F <- maps:keys(New), lists:prefix("rebar.config", filename:basename(F)),
-        binary:match(read("/context/" ++ F), <<"_hooks">>) =/= nomatch] =/= [],
+    Hooks = os:getenv("PREBUILD", "") =/= "" orelse [F || F <- maps:keys(New), string:prefix(filename:basename(F), "rebar.config") =/= nomatch,
+        binary:match(read(filename:join("/context", F)), <<"_hooks">>) =/= nomatch] =/= [],
     Transforms = [F || {F, {_, _, true}} <- maps:to_list(Old) ++ maps:to_list(New)] =/= [],
     Safe = Old =/= #{} andalso maps:get(plugins, Known) =:= Plugins
         andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
         andalso transforms(Changed, Before, Now) =:= [] andalso not moved(Before, Now)
         andalso (Changed =:= [] orelse not (Hooks orelse Transforms))
         andalso lists:all(fun(F) -> is_safe(F, Old, New, Hooks, Transforms) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
-    if
+    [] = answer(Copy),
+    Times = if
         Safe ->
-            sh(["mkdir -p ", q(Profile), "; ", unpack(State ++ "/sources.tar", "."), " & ", unpack(State ++ "/profile.tar", Profile), "; wait $!"]),
+            sh(["mkdir -p ", q(Profile), "; ", unpack(State ++ "/generated.tar", "."), "; ", unpack(State ++ "/profile.tar", Profile)]),
             touch([L || L <- Changed, differs(headers, L, Before, Now)]),
-            side_by_side(fun(F) -> one("", F) =:= maps:get(F, New) orelse copy(F) end, maps:keys(New));
-        true -> sh("cp -a /context/. .")
+            Time = os:system_time(second),
+            Compiled = maps:without(maps:get(rewritten, Known), maps:get(times, Known)),
+            maps:map(fun(F, Date) ->
+                Then = case maps:get(F, Old, new) =:= maps:get(F, New) of true -> maps:get(F, Compiled, Time); false -> Time end,
+                Then =:= Date orelse file:write_file_info(F, #file_info{mtime = Then}, [raw, {time, posix}]),
+                Then
+            end, Dates);
+        true -> Dates
     end,
+    ok = file:write_file(?BEGAN, []),
     Code = run(Command),
     Code =:= 0 orelse halt(Code),
-    #{libraries => Now, sources => New, plugins => Plugins}.
+    Tree = [{Mark, F} || <<Mark, F/binary>> <- answer(ask(["find . -path ./_build -prune -o '(' ! -type d -o -empty ')' ",
+        "'(' -cnewer ", ?BEGAN, " -printf '+%P\\0' -o -printf '-%P\\0' ')'"]))],
+    #{libraries => Now, files => New, plugins => Plugins, times => Times,
+        generated => [F || {_, F} <- Tree, F =/= <<"rebar.lock">>, not is_map_key(F, New)],
+        rewritten => [F || {$+, F} <- Tree, is_map_key(F, New)]}.
 
 %% Dependencies that came with an image and were not compiled here: another version of one can go on from them too.
 keep(Base, Libraries) ->
@@ -236,15 +252,15 @@ own(Base) ->
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
 %% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options.
 is_safe(File, Old, New, Hooks, Transforms) ->
-    Rebar = filename:basename(File) =:= "rebar.config",
+    Rebar = filename:basename(File) =:= <<"rebar.config">>,
     Deep = not lists:member(length(filename:split(File)), [1, 3]), % these are in WORK
     Link = lists:keymember(link, 1, [maps:get(File, Old, {}), maps:get(File, New)]),
     case filename:extension(File) of
         _ when Link -> false;
-        ".erl" -> not Transforms;
-        ".hrl" -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
-        ".config" when Rebar, Deep -> false;
-        Other -> not Hooks andalso lists:member(Other, [".src", ".config", ".args", ".lock", ".script", ".md"])
+        <<".erl">> -> not Transforms;
+        <<".hrl">> -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
+        <<".config">> when Rebar, Deep -> false;
+        Other -> not Hooks andalso lists:member(Other, [<<".src">>, <<".config">>, <<".args">>, <<".lock">>, <<".script">>, <<".md">>])
     end.
 
 %% Compiled libraries, folder -> what of it concerns those that are compiled with it.
@@ -309,41 +325,29 @@ users(Names, Libraries) ->
 
 touch(Libraries) -> [file:change_time(F, calendar:local_time()) || L <- Libraries, F <- filelib:wildcard(L ++ "/{src,include}/**/*.hrl")].
 
-%% The files below a folder: path -> what it is, its contents' digest, and whether there is a parse transform in it.
-tree(Root, Folder) ->
-    Paths = [case Folder of "" -> Name; _ -> filename:join(Folder, Name) end || Name <- ls(filename:join(Root, Folder))],
-    maps:from_list(lists:append(side_by_side(fun(Path) ->
-        case one(Root, Path) of folder -> maps:to_list(tree(Root, Path)); File -> [{Path, File}] end
-    end, Paths))).
+%% The files below a folder: path -> what it is, its contents' digest, and whether there is a parse transform in it; and path ->
+%% the second of its last change. These tools read 5,000 files in a fifth of the time that it takes here (measured).
+tree(Root) ->
+    Asked = [ask(["cd ", q(Root), " && find . ", What]) || What <- ["! -type d -printf '%y\\0%m\\0%Ts\\0%P\\0%l\\0'",
+        "-type f -print0 | xargs -0r sha256sum --zero", "-type f -print0 | xargs -0r grep -lZF 'parse_transform(' || true"]],
+    [Listed, Sums, Transforms] = [answer(A) || A <- Asked],
+    Digests = maps:from_list([{F, Sum} || <<Sum:64/binary, "  ./", F/binary>> <- Sums]),
+    Calls = maps:from_keys([F || <<"./", F/binary>> <- Transforms], true),
+    Rows = rows(Listed),
+    {maps:from_list([{F, case Type of
+        <<"l">> -> {link, Target, false};
+        _ -> {Mode, maps:get(F, Digests, none), is_map_key(F, Calls)}
+    end} || {Type, Mode, _, F, Target} <- Rows]), maps:from_list([{F, binary_to_integer(Time)} || {<<"f">>, _, Time, F, _} <- Rows])}.
 
-%% Without the file server, one process for all, through which the module file goes: half of the time of many files (measured).
-one(Root, Path) ->
-    Full = case Root of "" -> Path; _ -> filename:join(Root, Path) end,
-    case file:read_link_info(Full, [raw]) of
-        {ok, #file_info{type = directory}} -> folder;
-        {ok, #file_info{type = symlink}} -> {link, file:read_link_all(Full), false};
-        {ok, #file_info{mode = Mode}} -> Bytes = read(Full), {Mode, digest(Bytes), binary:match(Bytes, <<"parse_transform(">>) =/= nomatch};
-        _ -> none
-    end.
-
-copy(File) ->
-    filelib:ensure_dir(File),
-    file:delete(File),
-    From = filename:join("/context", File),
-    case file:read_link_all(From) of
-        {ok, Target} -> ok = file:make_symlink(Target, File);
-        _ ->
-            {ok, _} = file:copy(From, File),
-            {ok, #file_info{mode = Mode}} = file:read_file_info(From),
-            ok = file:change_mode(File, Mode)
-    end.
+rows([Type, Mode, Time, File, Target | Rest]) -> [{Type, Mode, Time, File, Target} | rows(Rest)];
+rows([]) -> [].
 
 %% Times are of whole seconds: nothing that is written now may look as old as what was compiled last.
 next_second(Saved) ->
     Now = os:system_time(second),
     if
         Now =:= Saved -> timer:sleep(50), next_second(Saved);
-        true -> calendar:system_time_to_local_time(Now, second)
+        true -> Now
     end.
 
 toolchain() ->
@@ -368,6 +372,15 @@ sh(Script) -> 0 = run(["sh", "-euc", unicode:characters_to_list(Script)]).
 run([Name | Arguments]) ->
     Port = open_port({spawn_executable, os:find_executable(Name)}, [{args, Arguments}, exit_status, nouse_stdio]),
     receive {Port, {exit_status, Code}} -> Code end.
+
+%% A script that runs beside us, and later what it has to say: texts that each end with a zero.
+ask(Script) -> open_port({spawn_executable, os:find_executable("sh")}, [{args, ["-euc", unicode:characters_to_list(Script)]}, exit_status, binary]).
+answer(Port) -> answer(Port, []).
+answer(Port, Said) ->
+    receive
+        {Port, {data, More}} -> answer(Port, [Said, More]);
+        {Port, {exit_status, Code}} -> 0 = Code, lists:droplast(binary:split(iolist_to_binary(Said), <<0>>, [global]))
+    end.
 resume.erl
 #!/bin/sh
 ERL_CRASH_DUMP=/dev/null exec erl -noinput -boot no_dot_erlang -pa /usr/local/lib/beamdock -s resume main -extra "$@"
