@@ -147,7 +147,7 @@ pack(File, Folder, Names) ->
     There = [["./", case is_binary(N) of true -> N; false -> unicode:characters_to_binary(N) end, 0] || N <- Names,
         element(1, file:read_link_info(filename:join(Folder, N), [raw])) =:= ok],
     ok = file:write_file(File ++ ".names", There),
-    sh(["tar --format=posix -C ", q(Folder), " --null -T ", q(File ++ ".names"), " -cf ", q(File), "; rm ", q(File ++ ".names")]).
+    sh([["cd ", q(Folder), "; "] || There =/= []] ++ ["tar --format=posix --null -T ", q(File ++ ".names"), " -cf ", q(File), "; rm ", q(File ++ ".names")]).
 
 unpack(File, Folder) -> ["tar -C ", q(Folder), " --skip-old-files -xf ", q(File)].
 

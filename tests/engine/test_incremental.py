@@ -32,6 +32,7 @@ transform(F) -> F.
 FILES = {
     "rebar.config": CONFIG,
     "rebar.lock": "[].\n",
+    "config/it's müde.config": "[].\n",
     "apps/one/src/one.app.src": '{application, one, [{vsn, "1"}, {applications, [kernel, stdlib]}]}.\n',
     "apps/one/src/one.erl": ONE,
     "apps/one/src/other.erl": "-module(other).\n-export([f/0]).\nf() -> other.\n",
@@ -101,6 +102,13 @@ def long_ago(repo: Repo, name: str, old: str, new: str) -> None:
     os.utime(repo.path / name, (10**9, 10**9))
 
 
+def newer_files(repo: Repo) -> None:
+    """What a fresh clone or a checkout does to the times of what it leaves as it was."""
+    for name in FILES:
+        (repo.path / name).touch()
+    repo.edit("apps/one/src/other.erl", "other.\n", "another.\n")
+
+
 def lose_a_header(repo: Repo) -> None:
     """The header's users find another one of its name, or are told of it."""
     repo.write("apps/one/src/one.hrl", "-define(SIZE, 9).\n")
@@ -118,6 +126,7 @@ def release_alone(repo: Repo) -> None:
 EDITS: dict[str, tuple[Callable[[Repo], None], set[str]]] = {
     "a module": (lambda r: r.edit("apps/one/src/one.erl", "42", "43"), {"one"}),
     "a module with an older time": (lambda r: long_ago(r, "apps/one/src/other.erl", "other.\n", "another.\n"), {"other"}),
+    "a module, and newer times of all others": (newer_files, {"other"}),
     "a new module": (lambda r: r.write("apps/two/src/three.erl", "-module(three).\n"), {"three"}),
     "a header with an older time": (lambda r: long_ago(r, "apps/one/include/one.hrl", "1", "8"), {"one", "two"}),
     "relx, and a new sys.config": (release_alone, set()),
@@ -157,6 +166,29 @@ def test_what_a_hook_reads(work: Desk) -> None:
     assert {"./one/ebin/red.beam", "./one/ebin/blue.beam"} <= set(before)
     work.repo.write("config/tables.config", "red\n")
     assert as_from_nothing(work, before) == ALL | {"red"}
+
+
+def test_what_a_hook_wrote_comes_into_the_repo(work: Desk) -> None:
+    """It is kept, until there is a file of its name."""
+    work.repo.write("rebar.config", CONFIG + """{pre_hooks, [{compile, "sh make.sh"}]}.\n""")
+    work.repo.write("make.sh", "[ -e apps/one/src/made.erl ] || { echo '-module(made).' > apps/one/src/made.erl; touch \"it's müde\"; }\n")
+    before = beams(work)
+    work.repo.edit("apps/one/src/other.erl", "other.\n", "another.\n")
+    kept = beams(work)
+    assert kept["./one/ebin/made.beam"] == before["./one/ebin/made.beam"]
+    work.repo.write("apps/one/src/made.erl", "-module(made).\n-export([f/0]).\nf() -> theirs.\n")
+    assert as_from_nothing(work, kept) == {"made"}
+
+
+def test_a_source_that_a_hook_has_rewritten(work: Desk) -> None:
+    """The next build begins with the repo's file, not with what was compiled."""
+    work.repo.write("rebar.config", CONFIG + """{pre_hooks, [{compile, "sh make.sh"}]}.\n""")
+    work.repo.write("make.sh", "[ -e seen ] || sed -i s/42/43/ apps/one/src/one.erl; touch seen\n")
+    rewritten = beams(work)
+    work.repo.edit("apps/one/src/other.erl", "other.\n", "another.\n")
+    now = beams(work)
+    assert now["./one/ebin/one.beam"][0] != rewritten["./one/ebin/one.beam"][0]
+    assert now["./two/ebin/two.beam"] == rewritten["./two/ebin/two.beam"]
 
 
 def test_a_link_that_leads_elsewhere(work: Desk) -> None:
