@@ -63,7 +63,7 @@ def test_target(tiny: Desk) -> None:
         assert tiny.invoke("build", "--target", target).out == tiny.reference(f"{commit}-{target}")
     assert tiny.images == {tiny.reference(f"{commit}-builder"), tiny.reference(f"{commit}-releaser")}
     assert "rebar 3" in tiny.docker("run", "--rm", tiny.reference(f"{commit}-builder"), "rebar3", "version")
-    assert "/out/release" in tiny.docker("run", "--rm", tiny.reference(f"{commit}-releaser"), "ls", "/out/release")
+    assert "/out/root/release" in tiny.docker("run", "--rm", tiny.reference(f"{commit}-releaser"), "ls", "/out/root/release")
     tiny.repo.write("new.txt", "untracked")
     assert tiny.invoke("build", "--target=builder").out == tiny.reference(f"{commit}-dirty-builder")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -235,3 +235,13 @@ def test_dry_run_prints_one_command_and_needs_no_docker(shell: Shell, started: P
     assert done.err == ""
     assert not started.exists()
     assert shell.repo.git("status", "--porcelain") == ""
+
+
+def test_what_a_stage_gives_is_in_no_folder_of_the_root() -> None:
+    """BuildKit walks all of the folder that a path is in: of a stage with a whole system in it that is slow (bench/README.md)."""
+    text = (Path(tasks.__file__).parent / "Dockerfile").read_text()
+    whole = r"--(?:mount=)?from=(?:builder|prod_compiled|releaser|checked|runner_base)\b"
+    sources = re.findall(rf"^COPY (?:--\S+ )*{whole}(?: --\S+)* (\S+) |{whole}(?:,\S+?)*?,source=([^,\s]+)", text, re.MULTILINE)
+    paths = [PurePosixPath(copied or mounted) for copied, mounted in sources]
+    assert len(paths) == len(re.findall(whole, text)) > 4
+    assert [path for path in paths if len(path.parts) < 3] == []
