@@ -545,6 +545,9 @@ class Suite:
         modules = max(run.counts()["modules"] for run in (*lines["ours"], *lines["ours, large"]))
         growth = took["host, large"] / took["host"], took["ours, large"] / took["ours"]
         self.table.row(f"{self.large} modules, one line: growth", *growth, 1.0, ("", "", f"/{modules}", ""))
+        more = self.large - len(list((self.ours.repo.path / "apps/big/src").glob("*.erl")))
+        each = [1000 * (took[f"{name}, large"] - took[name]) / more for name in ("host", "ours")]
+        self.table.note("a module more costs {:.2f} ms on the host, {:.2f} ms here".format(*each))
         for name in ("host", "host, large", "ours", "ours, large"):
             first = "" if name == "ours" else f"cold {median(cold[name]):.1f} s, "
             self.table.note(f"{name}: {first}one line {took[name]:.1f} s")
