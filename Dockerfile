@@ -209,7 +209,7 @@ project(Known, State, Base, Profile, Command) ->
         andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
         andalso transforms(Changed, Before, Now) =:= [] andalso not moved(Before, Now)
         andalso (Changed =:= [] orelse not (Hooks orelse Transforms))
-        andalso (maps:get(rewritten, Known) =:= [] orelse not Hooks)
+        andalso not (Hooks andalso maps:get(rewritten, Known))
         andalso lists:all(fun(F) -> is_safe(F, Old, New, Hooks, Transforms) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
     [] = answer(Copy),
     Time = os:system_time(second),
@@ -217,8 +217,7 @@ project(Known, State, Base, Profile, Command) ->
         Safe ->
             sh(["mkdir -p ", q(Profile), "; ", unpack(State ++ "/generated.tar", "."), "; ", unpack(State ++ "/profile.tar", Profile)]),
             touch([L || L <- Changed, differs(headers, L, Before, Now)]),
-            % Where a compiler wrote over a file of the context, it has to do so again.
-            maps:filter(fun(F, _) -> maps:get(F, Old) =:= maps:get(F, New) end, maps:merge(maps:get(times, Known), maps:from_keys(maps:get(rewritten, Known), 0)));
+            maps:filter(fun(F, _) -> maps:get(F, Old) =:= maps:get(F, New) end, maps:get(times, Known));
         true -> Dates
     end,
     Times = maps:map(fun(F, Date) ->
@@ -232,7 +231,7 @@ project(Known, State, Base, Profile, Command) ->
     Besides = maps:from_keys((Within -- Folders) ++ maps:keys(maps:without([<<"_build">>, <<"rebar.lock">> | maps:keys(New)], Made)), true),
     #{libraries => Now, files => New, plugins => Plugins, times => Times,
         generated => [F || F <- maps:keys(Besides), not is_map_key(filename:dirname(F), Besides)],
-        rewritten => [F || F <- maps:keys(New), element(2, maps:get(F, Made, {gone, gone})) =/= element(2, maps:get(F, New))]}.
+        rewritten => lists:any(fun(F) -> element(2, maps:get(F, Made, {gone, gone})) =/= element(2, maps:get(F, New)) end, maps:keys(New))}.
 
 %% Dependencies that came with an image and were not compiled here: another version of one can go on from them too.
 keep(Base, Libraries, Locks) ->
@@ -250,14 +249,15 @@ own(Base) ->
     [{"libraries", Base, ["default" | [F || L <- ls(filename:join(Base, Profile)), F <- [filename:join(Profile, L)], not is_link(filename:join(Base, F))]]}].
 
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
-%% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options.
+%% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options; and
+%% leex and yecc go by times, which are not the host's here.
 is_safe(File, Old, New, Hooks, Transforms) ->
     Rebar = filename:basename(File) =:= <<"rebar.config">>,
     Deep = not lists:member(length(filename:split(File)), [1, 3]), % these are in WORK
     Link = lists:keymember(link, 1, [maps:get(File, Old, {}), maps:get(File, New)]),
     case filename:extension(File) of
         _ when Link -> false;
-        <<".erl">> -> not Transforms andalso not lists:any(fun(E) -> is_map_key(<<(filename:rootname(File))/binary, E/binary>>, New) end, [<<".xrl">>, <<".yrl">>]);
+        <<".erl">> -> not Transforms andalso [E || E <- [".xrl", ".yrl"], is_map_key(iolist_to_binary([filename:rootname(File), E]), New)] =:= [];
         <<".hrl">> -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
         <<".config">> when Rebar, Deep -> false;
         Other -> not Hooks andalso lists:member(Other, [<<".src">>, <<".config">>, <<".args">>, <<".lock">>, <<".script">>, <<".md">>])

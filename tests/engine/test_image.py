@@ -72,7 +72,7 @@ def test_secrets_and_git_stay_out(image: Desk, target: str) -> None:
             if member.isfile() and member.size < 10_000 and (file := tar.extractfile(member)):
                 assert SECRET.encode() not in file.read(), member.name
     assert SECRET not in image.docker("image", "history", "--no-trunc", reference)
-    expected = {"runner": "opt/tiny/bin/tiny", "prod_compiled": "app/src/src/tiny.erl", "releaser": "out/release"}
+    expected = {"runner": "opt/tiny/bin/tiny", "prod_compiled": "app/src/src/tiny.erl", "releaser": "out/root/release"}
     assert expected[target] in seen
     assert not {f"app/src/{name}" for name in ("Dockerfile", "tasks.py", "invoke.yaml", ".dockerignore")} & seen
 
