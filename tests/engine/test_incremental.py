@@ -25,7 +25,7 @@ ONE = '-module(one).\n-export([answer/0, size/0]).\n-include("one.hrl").\nanswer
 TRANSFORM = """\
 -module(answers).
 -export([parse_transform/2]).
-parse_transform(Forms, _) -> [transform(F) || F <- Forms].
+parse_transform (Forms, _) -> [transform(F) || F <- Forms].
 transform({function, L, truth, 0, _}) -> {function, L, truth, 0, [{clause, L, [], [], [{integer, L, answer:it()}]}]};
 transform(F) -> F.
 """
@@ -151,6 +151,14 @@ def test_an_edit(work: Desk, what: str) -> None:
     assert as_from_nothing(work, before) == compiled
 
 
+def test_a_header_dated_ahead(work: Desk) -> None:
+    """It is not newer than what was compiled with it for ever."""
+    os.utime(work.repo.path / "apps/one/include/one.hrl", (4 * 10**9, 4 * 10**9))
+    before = beams(work)
+    work.repo.edit("apps/one/src/other.erl", "other.\n", "another.\n")
+    assert as_from_nothing(work, before) == {"other"}
+
+
 def test_a_parse_transform(work: Desk) -> None:
     """Also what it calls, which rebar3 can't see: where there is one, all is compiled anew."""
     for name, text in MADE.items():
@@ -158,6 +166,15 @@ def test_a_parse_transform(work: Desk) -> None:
     before = beams(work)
     work.repo.edit("apps/made/src/answer.erl", "42", "43")
     assert as_from_nothing(work, before) == ALL | {"answers", "answer", "user_of"}
+
+
+def test_a_parse_transform_that_is_none_any_more(work: Desk) -> None:
+    """What it was applied to can't be compiled now, though its beam is there."""
+    for name, text in MADE.items():
+        work.repo.write(name, text)
+    beams(work)
+    work.repo.write("apps/made/src/answers.erl", "-module(answers).\n")
+    assert "undefined parse transform 'answers'" in work.invoke("build", "--target=releaser", code=1).err
 
 
 def test_what_a_hook_reads(work: Desk) -> None:
