@@ -204,12 +204,15 @@ project(Known, State, Base, Profile, Layer, Command) ->
     Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
     Hooks = os:getenv("PREBUILD", "") =/= "" orelse [F || F <- maps:keys(New), string:prefix(filename:basename(F), "rebar.config") =/= nomatch,
         binary:match(read(filename:join("/context", F)), <<"_hooks">>) =/= nomatch] =/= [],
-    Transforms = answer(Grep) =/= [],
+    Called = answer(Grep) =/= [],
+    % One that is none any more may have written what is still there.
+    Transforms = Called orelse maps:get(called, Known, true),
     Safe = Old =/= #{} andalso maps:get(plugins, Known) =:= Plugins
         andalso maps:keys(maps:merge(Old, Before)) -- maps:keys(maps:merge(New, Now)) =:= []
         andalso transforms(Changed, Before, Now) =:= [] andalso not moved(Before, Now)
         andalso (Changed =:= [] orelse not (Hooks orelse Transforms))
         andalso not (Hooks andalso maps:get(rewritten, Known))
+        andalso [F || F <- maps:keys(New), lists:member(application(F), Layer)] =:= []
         andalso lists:all(fun(F) -> is_safe(F, Old, New, Hooks, Transforms) end, [F || F <- maps:keys(New), maps:get(F, Old, new) =/= maps:get(F, New)]),
     [answer(C) || C <- Copy],
     Time = os:system_time(second),
@@ -221,7 +224,7 @@ project(Known, State, Base, Profile, Layer, Command) ->
             maps:filter(fun(F, _) -> maps:get(F, Old) =:= maps:get(F, New) end, maps:get(times, Known));
         true -> Dates
     end,
-    sh("rm -rf " ?KEPT),
+    Gone = ask("rm -rf " ?KEPT),
     Times = maps:map(fun(F, Date) ->
         Then = min(Time, maps:get(F, Since, Time)),
         Then =:= Date orelse (ok = file:write_file_info(F, #file_info{mtime = Then}, [raw, {time, posix}])),
@@ -229,9 +232,10 @@ project(Known, State, Base, Profile, Layer, Command) ->
     end, Dates),
     Code = run(Command),
     Code =:= 0 orelse halt(Code),
+    answer(Gone),
     {Made, _, Within} = tree("."),
     Besides = maps:from_keys((Within -- Folders) ++ maps:keys(maps:without([<<"_build">>, <<"rebar.lock">> | maps:keys(New)], Made)), true),
-    #{libraries => Now, files => New, plugins => Plugins, times => Times,
+    #{libraries => Now, files => New, plugins => Plugins, times => Times, called => Called,
         generated => [F || F <- maps:keys(Besides), not is_map_key(filename:dirname(F), Besides)],
         rewritten => lists:any(fun(F) -> element(2, maps:get(F, Made, {gone, gone})) =/= element(2, maps:get(F, New)) end, maps:keys(New))}.
 
@@ -263,6 +267,14 @@ is_safe(File, Old, New, Hooks, Transforms) ->
         <<".hrl">> -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
         <<".config">> when Rebar, Deep -> false;
         Other -> not Hooks andalso lists:member(Other, [<<".src">>, <<".config">>, <<".args">>, <<".lock">>, <<".script">>, <<".md">>])
+    end.
+
+%% The entry of the application that this file describes. Where there is a dependency of its name too, rebar3 compiles the one
+%% over the other, and nothing tells afterwards whose beams they are.
+application(File) ->
+    case string:split(filename:basename(File), ".app.src") of
+        [Name, _] -> "lib/" ++ binary_to_list(Name);
+        _ -> none
     end.
 
 %% Compiled libraries, folder -> what of it concerns those that are compiled with it.
@@ -364,7 +376,12 @@ side_by_side(Fun, List) ->
     Processes = [spawn_link(fun() -> Me ! {self(), lists:map(Fun, Part)} end) || Part <- Parts],
     lists:append([receive {Process, Results} -> Results end || Process <- Processes]).
 
-move(File, To) -> ok = filelib:ensure_dir(To), ok = file:rename(File, To).
+move(File, To) ->
+    ok = filelib:ensure_dir(To),
+    case file:rename(File, To) of
+        {error, exdev} -> sh(["mv ", q(File), " ", q(To)]);
+        ok -> ok
+    end.
 is_link(File) -> element(1, file:read_link_all(File)) =:= ok.
 ls(Folder) -> case file:list_dir_all(Folder) of {ok, Names} -> lists:sort(Names); _ -> [] end.
 read(File) -> case prim_file:read_file(File) of {ok, Bytes} -> Bytes; _ -> <<>> end.

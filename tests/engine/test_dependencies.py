@@ -250,6 +250,21 @@ def test_the_project_sees_a_dependencys_header(shop: Shop) -> None:
     assert "work: compiled 1 modules" in shop.desk.invoke("build").err
 
 
+def test_a_fork_of_a_dependency_in_the_tree(shop: Shop) -> None:
+    """rebar3 compiles it over the dependency's beams, and goes by times when it meets those again."""
+    shop.bump("other", {"src/other.erl": "-module(other).\n"})
+    for name, text in {**needs("other"), "src/other.erl": "-module(other).\n-export([forked/0]).\nforked() -> true.\n"}.items():
+        shop.desk.repo.write(f"apps/other/{name}", text)
+    first = other_in_the_image(shop)
+    shop.desk.repo.edit("src/shop.erl", "(shop).", "(shop).\n-export([f/0]).\nf() -> 1.")
+    assert other_in_the_image(shop) == first == other_in_the_image(shop, "--no-incremental")
+
+
+def other_in_the_image(shop: Shop, *options: str) -> str:
+    file = "/opt/shop/lib/other-1/ebin/other.beam"
+    return shop.desk.docker("run", "--rm", "--entrypoint=sha256sum", shop.desk.invoke("build", *options).out, file)
+
+
 def test_without_a_lock(shop: Shop) -> None:
     """rebar3 then keeps whatever version is there; all are fetched anew."""
     (shop.desk.repo.path / "rebar.lock").unlink()

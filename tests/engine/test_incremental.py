@@ -24,7 +24,7 @@ CONFIG = """\
 ONE = '-module(one).\n-export([answer/0, size/0]).\n-include("one.hrl").\nanswer() -> 42.\nsize() -> ?SIZE.\n'
 TRANSFORM = """\
 -module(answers).
--export([parse_transform/2]).
+-compile([export_all, nowarn_export_all]).
 parse_transform (Forms, _) -> [transform(F) || F <- Forms].
 transform({function, L, truth, 0, _}) -> {function, L, truth, 0, [{clause, L, [], [], [{integer, L, answer:it()}]}]};
 transform(F) -> F.
@@ -169,12 +169,16 @@ def test_a_parse_transform(work: Desk) -> None:
 
 
 def test_a_parse_transform_that_is_none_any_more(work: Desk) -> None:
-    """What it was applied to can't be compiled now, though its beam is there."""
+    """What it once wrote goes with it."""
     for name, text in MADE.items():
         work.repo.write(name, text)
-    beams(work)
+    wrote = 'parse_transform(Forms, _) -> file:write_file("/app/_build/prod/lib/two/ebin/made.txt", ""), Forms.\n'
+    work.repo.write("apps/made/src/answers.erl", "-module(answers).\n-export([parse_transform/2]).\n" + wrote)
+    before = beams(work)
+    assert "./two/ebin/made.txt" in before
     work.repo.write("apps/made/src/answers.erl", "-module(answers).\n")
-    assert "undefined parse transform 'answers'" in work.invoke("build", "--target=releaser", code=1).err
+    work.repo.write("apps/two/src/user_of.erl", "-module(user_of).\n")
+    assert as_from_nothing(work, before) == ALL | {"answers", "answer", "user_of"}
 
 
 def test_what_a_hook_reads(work: Desk) -> None:
@@ -241,6 +245,15 @@ def test_a_branch_switched_there_and_back(work: Desk) -> None:
     assert other != first
     work.repo.git("switch", "--quiet", work.repo.branch)
     assert as_from_nothing(work, other) == {"one", "two"}
+
+
+def test_a_file_system_of_its_own_for_what_is_compiled(work: Desk) -> None:
+    """Where folders can't be moved into it."""
+    run = "RUN --mount=from=release_scripts,target=/scripts"
+    work.repo.edit("Dockerfile", run, f"{run} --mount=type=tmpfs,target=/app/_build/prod/lib")
+    work.invoke("build")
+    work.repo.edit("apps/one/src/other.erl", "other.\n", "another.\n")
+    assert "work: compiled 1 modules" in work.invoke("build").err
 
 
 def test_two_worktrees_take_turns(work: Desk, tmp_path: Path) -> None:
