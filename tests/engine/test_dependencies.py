@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -250,14 +252,27 @@ def test_the_project_sees_a_dependencys_header(shop: Shop) -> None:
     assert "work: compiled 1 modules" in shop.desk.invoke("build").err
 
 
-def test_a_fork_of_a_dependency_in_the_tree(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("folder", "described", "config"),
+    [
+        ("apps/other", "src/other.app.src", ""),
+        ("apps/other", "ebin/other.app", ""),
+        ("services/other", "src/other.app.src", '{project_app_dirs, ["services/*", "."]}.\n'),
+    ],
+)
+def test_a_fork_of_a_dependency_in_the_tree(shop: Shop, folder: str, described: str, config: str) -> None:
     """rebar3 compiles it over the dependency's beams, and goes by times when it meets those again."""
     shop.bump("other", {"src/other.erl": "-module(other).\n"})
-    for name, text in {**needs("other"), "src/other.erl": "-module(other).\n-export([forked/0]).\nforked() -> true.\n"}.items():
-        shop.desk.repo.write(f"apps/other/{name}", text)
+    description = needs("other")["src/other.app.src"].replace("[{", '[{description, ""}, {registered, []}, {modules, [other]}, {', 1)
+    for name, text in {described: description, "src/other.erl": "-module(other).\n-export([forked/0]).\nforked() -> true.\n"}.items():
+        shop.desk.repo.write(f"{folder}/{name}", text)
+        os.utime(shop.desk.repo.path / folder / name, (10**9, 10**9))
+    shop.desk.repo.edit("rebar.config", "{erl_opts", config + "{erl_opts")
     first = other_in_the_image(shop)
     shop.desk.repo.edit("src/shop.erl", "(shop).", "(shop).\n-export([f/0]).\nf() -> 1.")
     assert other_in_the_image(shop) == first == other_in_the_image(shop, "--no-incremental")
+    shutil.rmtree(shop.desk.repo.path / folder)
+    assert other_in_the_image(shop) != first
 
 
 def other_in_the_image(shop: Shop, *options: str) -> str:

@@ -253,7 +253,10 @@ def test_a_file_system_of_its_own_for_what_is_compiled(work: Desk) -> None:
     work.repo.edit("Dockerfile", run, f"{run} --mount=type=tmpfs,target=/app/_build/prod/lib")
     work.invoke("build")
     work.repo.edit("apps/one/src/other.erl", "other.\n", "another.\n")
-    assert "work: compiled 1 modules" in work.invoke("build").err
+    assert "work: compiled 1 modules" in work.invoke("build", "--tag=grown").err
+    work.invoke("build", "--no-incremental", "--tag=clean")
+    grown, clean = ({n: f for n, f in contents(work, tag).items() if n.endswith(".beam")} for tag in ("grown", "clean"))
+    assert grown == clean
 
 
 def test_two_worktrees_take_turns(work: Desk, tmp_path: Path) -> None:
