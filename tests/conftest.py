@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import kit.rooms  # noqa: F401  (the tests say `from ci.beamdock.ROOM import`)
 import pytest
 from kit.repos import sweep
 

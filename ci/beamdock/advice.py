@@ -1,6 +1,6 @@
 """beamdock 0.1.0: what `invoke build` says about files that are not ours. SPDX-License-Identifier: Apache-2.0
 
-It warns, on stderr; it stops nothing and writes nothing. `missing` is for `invoke run` too.
+It warns, on stderr; it stops nothing and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import tasks as core
-else:
-    import beamdock_tasks as core
+from .declare import Common
+from .dependencies import OF_APPLICATIONS
+from .git import git
+from .model import Build
+from .project import Project
+from .terms import Atom, TermError, Tuple, entries, erlang, read_terms, tuples
+from .words import KEY, say
 
 # What is in the environment when relx's extended start script fills the templates (rebar3 3.24), and in every container.
 START_SCRIPT = (
@@ -144,7 +147,7 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
     templates = {}
     absent: list[str] = []
     for kind, found in taken.items():
-        named = [(str(name), key.endswith("_src")) for key in (f"{kind}_src", kind) for name in core.entries(relx, key)[:1]]
+        named = [(str(name), key.endswith("_src")) for key in (f"{kind}_src", kind) for name in entries(relx, key)[:1]]
         usual = f"config/{kind.replace('_', '.')}"
         absent += [name for name, _ in named if not (root / name).is_file()]
         for name, filled in named or [(f"{usual}.src", True), (usual, False)]:
@@ -155,16 +158,16 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
     return Files(taken["vm_args"], taken["sys_config"], templates, tuple(absent))
 
 
-def relx_options(terms: list[Any], profile: str) -> list[core.Tuple]:
+def relx_options(terms: list[Any], profile: str) -> list[Tuple]:
     """The options of relx, the profile's first, and those of single releases."""
-    profiles = [p for section in core.entries(terms, "profiles") for p in core.tuples(section)]
-    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in core.entries(part, "relx") for t in core.tuples(s)]
-    return [o for t in relx for o in [t, *(core.tuples(t[3]) if t[0] == "release" and len(t) > 3 else [])]]
+    profiles = [p for section in entries(terms, "profiles") for p in tuples(section)]
+    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in entries(part, "relx") for t in tuples(s)]
+    return [o for t in relx for o in [t, *(tuples(t[3]) if t[0] == "release" and len(t) > 3 else [])]]
 
 
-def absent_overlays(root: Path, relx: list[core.Tuple]) -> list[tuple[int, str]]:
+def absent_overlays(root: Path, relx: list[Tuple]) -> list[tuple[int, str]]:
     """Line and source of what relx's overlay copies and is not there; what has variables in it, or is made by the build, may be."""
-    lines = [t for overlay in core.entries(relx, "overlay") for t in core.tuples(overlay) if t[0] in ("copy", "template")]
+    lines = [t for overlay in entries(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
     named = [(t.line, t[1].decode(errors="replace") if isinstance(t[1], bytes) else str(t[1])) for t in lines]
     return [
         (line, name)
@@ -176,25 +179,23 @@ def absent_overlays(root: Path, relx: list[core.Tuple]) -> list[tuple[int, str]]
 def unpinned(terms: list[Any], profile: str) -> list[str]:
     """The plugins of which another build may get another version: rebar.lock pins none. An exact version of Hex, a tag or a commit
     of git does."""
-    profiles = [p[1] for section in core.entries(terms, "profiles") for p in core.tuples(section) if p[0] == profile]
-    plugins = [
-        p for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in core.entries(part, key) for p in found
-    ]
+    profiles = [p[1] for section in entries(terms, "profiles") for p in tuples(section) if p[0] == profile]
+    plugins = [p for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in entries(part, key) for p in found]
 
     def pinned(plugin: Any) -> bool:
-        given = plugin[1:] if isinstance(plugin, core.Tuple) else ()
-        if given and isinstance(given[0], str) and not isinstance(given[0], core.Atom):
+        given = plugin[1:] if isinstance(plugin, Tuple) else ()
+        if given and isinstance(given[0], str) and not isinstance(given[0], Atom):
             return bool(re.fullmatch(r"(== *)?\d+\.\d+\.\d+\S*", given[0]))
-        return any(t[0] in ("tag", "ref") for source in given for t in core.tuples(list(source) if isinstance(source, core.Tuple) else []))
+        return any(t[0] in ("tag", "ref") for source in given for t in tuples(list(source) if isinstance(source, Tuple) else []))
 
-    return list(dict.fromkeys(str(p[0] if isinstance(p, core.Tuple) else p) for p in plugins if not pinned(p)))
+    return list(dict.fromkeys(str(p[0] if isinstance(p, Tuple) else p) for p in plugins if not pinned(p)))
 
 
 def applications(root: Path) -> Iterator[list[Any]]:
     """The terms of the applications' own rebar.configs."""
-    for file in (f for pattern in core.OF_APPLICATIONS for f in sorted(root.glob(pattern))):
-        with contextlib.suppress(core.TermError):
-            yield core.read_terms(file.read_text(encoding="utf-8", errors="replace"))
+    for file in (f for pattern in OF_APPLICATIONS for f in sorted(root.glob(pattern))):
+        with contextlib.suppress(TermError):
+            yield read_terms(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def checkouts(root: Path) -> list[Warning]:
@@ -205,16 +206,16 @@ def checkouts(root: Path) -> list[Warning]:
         if root.resolve() not in folder.resolve().parents:
             hint = f"a copy of the folder, or a git submodule, in {name}"
             found.append(Warning(f"{name} leads out of the build: the dependency is taken from where rebar.config says", hint))
-        elif not core.git(root, "ls-files", "--", name):
+        elif not git(root, "ls-files", "--", name):
             hint = "move it away for an image that others can build too"
             found.append(Warning(f"{name} takes the place of the dependency, and is in no commit", hint))
     return found
 
 
-def warnings(project: core.Project) -> list[Warning]:
+def warnings(project: Project) -> list[Warning]:
     """All that there is to say about a project's files."""
     root, settings = project.root, project.settings
-    terms = core.read_terms((root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
+    terms = read_terms((root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
     dockerfile = root / settings.dockerfile
     given = declared(dockerfile.read_text(encoding="utf-8", errors="replace") if dockerfile.is_file() else "")
     files = release_files(root, terms, settings.profile, "RELX_REPLACE_OS_VARS" in given)
@@ -233,33 +234,27 @@ def warnings(project: core.Project) -> list[Warning]:
         hint = '{NAME, "1.2.3"}, or {NAME, {git, URL, {ref, "..."}}}; rebar.lock pins no plugin'
         found.append(Warning(f"nothing pins the plugin{'s' if len(loose) > 1 else ''} {', '.join(loose)}", hint))
     found += checkouts(root)
-    if any(any(core.entries(each, "deps")) for each in everywhere) and not (root / "rebar.lock").is_file():
+    if any(any(entries(each, "deps")) for each in everywhere) and not (root / "rebar.lock").is_file():
         hint = "rebar3 lock, and commit rebar.lock"
         found.append(Warning("there is no rebar.lock: another build may get other versions of the dependencies", hint))
     unknown = [name for name in ("release", "version") if not getattr(settings, name)]
     if project.scripted and unknown:
-        version = core.erlang(project.release.version) if project.release.version else "unknown"
+        version = erlang(project.release.version) if project.release.version else "unknown"
         taken = {"release": f"release {project.release.name}", "version": f"version {version}"}
         what = f"rebar.config.script may change what rebar.config says, which is {' and '.join(taken[n] for n in unknown)}"
-        found.append(Warning(what, f"if so, set {' and '.join(f'`{n}:`' for n in unknown)} under `{core.KEY}:` in invoke.yaml"))
+        found.append(Warning(what, f"if so, set {' and '.join(f'`{n}:`' for n in unknown)} under `{KEY}:` in invoke.yaml"))
     return found
 
 
-def warn(plan: core.Build, flags: core.Common) -> None:
+def warn(plan: Build, flags: Common) -> None:
     """Called before each build."""
     for one in warnings(plan.project):
-        core.say(f"warning: {one.what}\nhint: {one.hint}", flags.quiet)
+        say(f"warning: {one.what}\nhint: {one.hint}", flags.quiet)
 
 
-def warn_of_run(project: core.Project, given: set[str], flags: core.Common) -> None:
+def warn_of_run(project: Project, given: set[str], flags: Common) -> None:
     """Called before each container starts: what the work tree's templates would be filled with nothing for."""
-    terms = core.read_terms((project.root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
+    terms = read_terms((project.root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
     files = release_files(project.root, terms, project.settings.profile, "RELX_REPLACE_OS_VARS" in given)
     for file, line, name in missing(files.templates, given):
-        core.say(
-            f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...", flags.quiet
-        )
-
-
-core.BEFORE_BUILD.append(warn)
-core.BEFORE_RUN.append(warn_of_run)
+        say(f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...", flags.quiet)

@@ -13,15 +13,17 @@ import re
 from collections.abc import Collection as Group
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from invoke.context import Context
 from invoke.exceptions import Exit
 
-if TYPE_CHECKING:
-    import tasks as core
-else:
-    import beamdock_tasks as core
+from .containers import containers_of
+from .contexts import write_context
+from .declare import Common
+from .docker import act, docker, require_docker
+from .flags import CleanFlags
+from .project import Project
+from .tags import branch_tag
+from .words import PROJECT_LABEL, failure, say
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # as docker writes sizes
 
@@ -92,14 +94,14 @@ def read_caches(listing: str) -> list[Cache]:
 
 def full_mounts(mounts: Group[str]) -> dict[str, int]:
     """The cache mounts of these ids that have something in them and that no build holds: id -> bytes."""
-    listing = core.docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount") if mounts else ""
+    listing = docker("buildx", "du", "--verbose", "--filter=type=exec.cachemount") if mounts else ""
     caches = [cache for cache in read_caches(listing) if cache.mount in mounts]
     held = {cache.mount for cache in caches if not cache.free}
     # The containerd store counts the mount's own folder, 4 kB.
     return {cache.mount: cache.size for cache in caches if cache.size not in (0, 4096) and cache.mount not in held}
 
 
-def run_base(project: core.Project, dockerfile: str) -> str:
+def run_base(project: Project, dockerfile: str) -> str:
     """The base image that the project's own builds stand on: surely to be had, and with a shell and `find`."""
     default = re.search(r"(?m)^ARG\s+RUN_BASE=[\"']?([^\s\"']+)", dockerfile)
     given = project.settings.build_args.get("RUN_BASE") or project.settings.run_base
@@ -113,55 +115,49 @@ def emptying(base: str, mounts: Group[str]) -> str:
 
 
 def read_images(ids: Sequence[str]) -> list[Image]:
-    inspected = json.loads(core.docker("image", "inspect", *ids)) if ids else []
+    inspected = json.loads(docker("image", "inspect", *ids)) if ids else []
     return [Image(i["Id"], tuple(i.get("RepoTags") or ()), i["Created"]) for i in inspected]
 
 
-def of_other_targets(project: core.Project) -> list[str]:
+def of_other_targets(project: Project) -> list[str]:
     """Ids of what has no label, as builds go on from it: the images of deps-image, and of build --target builder."""
-    listed = core.docker("image", "ls", "--no-trunc", "--format={{.ID}} {{.Tag}}", project.repository).splitlines()
+    listed = docker("image", "ls", "--no-trunc", "--format={{.ID}} {{.Tag}}", project.repository).splitlines()
     return [line.split()[0] for line in listed if re.fullmatch(r"\S+ (deps-[0-9a-f]{64}|[0-9a-f]{40}(-dirty)?-builder)", line)]
 
 
-def stopped_containers(project: core.Project) -> list[str]:
+def stopped_containers(project: Project) -> list[str]:
     """Ids of the containers that do not run, made of one of the project's images."""
-    rows = core.containers_of(project, everything=True)
+    rows = containers_of(project, everything=True)
     still = [r["ID"] for r in rows if r["State"] in ("exited", "dead", "created")]
-    lines = core.docker("inspect", "--format={{.Id}} {{.Config.Image}}", *still).splitlines() if still else []
+    lines = docker("inspect", "--format={{.Id}} {{.Config.Image}}", *still).splitlines() if still else []
     return [line.split(" ", 1)[0] for line in lines if is_of(line.split(" ", 1)[1], project.image)]
 
 
 def in_use(image: Image, going: Group[str]) -> bool:
     """Does a container stand on it? going: containers that are about to be removed."""
-    return bool(set(core.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=ancestor={image.identity}").split()) - set(going))
+    return bool(set(docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=ancestor={image.identity}").split()) - set(going))
 
 
 def layers(images: Sequence[Image]) -> set[tuple[str, str, int]]:
     """The layers of images: when and by what each was made, and its bytes, unpacked. (`docker system df` is no help: on the
     containerd store its UniqueSize has the base's blobs in it, and it fails when a build ends meanwhile.)"""
     form = "--format={{.CreatedAt}}\t{{.Size}}\t{{.CreatedBy}}"
-    listed = [core.docker("history", "--no-trunc", "--human=false", form, i.identity).splitlines() for i in images]
+    listed = [docker("history", "--no-trunc", "--human=false", form, i.identity).splitlines() for i in images]
     rows = [line.split("\t", 2) for lines in listed for line in lines]
     return {(row[0], row[2], int(row[1])) for row in rows if len(row) == 3 and row[1].isdigit()}
 
 
-def removed(flags: core.Common, words: Sequence[str], what: str = "") -> bool:
+def removed(flags: Common, words: Sequence[str], what: str = "") -> bool:
     """Run a docker command that removes something; False, and a word about it, where docker refuses: it has just come into use."""
     try:
-        core.act(flags, *words)
+        act(flags, *words)
     except Exit as error:
-        core.say(f"left {what or words[-1]}: {error.message}", flags.quiet)
+        say(f"left {what or words[-1]}: {error.message}", flags.quiet)
         return False
     return True
 
 
-@dataclass(frozen=True)
-class CleanFlags(core.Common):
-    keep: int = core.flag(3, "how many of the newest images stay, besides this commit's, this branch's and those in use")
-    caches: bool = core.flag(True, "empty its cache mounts too; --no-caches leaves them")
-
-
-def emptied_mounts(project: core.Project, flags: CleanFlags) -> dict[str, int]:
+def emptied_mounts(project: Project, flags: CleanFlags) -> dict[str, int]:
     """Empty the project's cache mounts; which, and the bytes that each had in it."""
     file = project.root / project.settings.dockerfile
     dockerfile = file.read_text() if file.is_file() else ""
@@ -169,25 +165,23 @@ def emptied_mounts(project: core.Project, flags: CleanFlags) -> dict[str, int]:
     folder = project.context_folder / "clean"
     platform = [f"--platform={project.settings.platform}"] if project.settings.platform else []
     if full:
-        core.write_context(folder, {"Dockerfile": emptying(run_base(project, dockerfile), full).encode()})
+        write_context(folder, {"Dockerfile": emptying(run_base(project, dockerfile), full).encode()})
         build = ["buildx", "build", "--no-cache", "--network=none", "--output=type=cacheonly", *platform, str(folder)]
         rest = full_mounts(full) if removed(flags, build, "its caches") and not flags.dry_run else full
         return {mount: size - rest.get(mount, 0) for mount, size in full.items() if size > rest.get(mount, 0)}
     return {}
 
 
-@core.command(CleanFlags)
-def clean(c: Context, flags: CleanFlags) -> None:
-    """Remove this project's old images, stopped containers and caches"""
+def clean_project(project: Project, flags: CleanFlags) -> None:
+    """Remove what the project left in the engine, and say what and how much."""
     if flags.keep < 0:
-        raise core.failure(f"--keep {flags.keep} is less than none", "--keep 0 leaves this commit's and this branch's images")
-    project = core.project_of(c, flags)
-    core.require_docker()
+        raise failure(f"--keep {flags.keep} is less than none", "--keep 0 leaves this commit's and this branch's images")
+    require_docker()
     going = stopped_containers(project)
-    label = f"--filter=label={core.PROJECT_LABEL}={project.image}"
-    tags = [project.commit_tag, project.tree.commit, *([core.branch_tag(project.tree.branch)] if project.tree.branch else [])]
+    label = f"--filter=label={PROJECT_LABEL}={project.image}"
+    tags = [project.commit_tag, project.tree.commit, *([branch_tag(project.tree.branch)] if project.tree.branch else [])]
     current = {f"{project.repository}:{tag}" for tag in tags}
-    labelled = read_images(sorted(set(core.docker("image", "ls", "--quiet", "--no-trunc", label).split())))
+    labelled = read_images(sorted(set(docker("image", "ls", "--quiet", "--no-trunc", label).split())))
     others = read_images(sorted(set(of_other_targets(project))))
     old = [i for images in (labelled, others) for i in old_images(images, project.image, current, flags.keep) if not in_use(i, going)]
     # What the images had for themselves, where one stays to compare with: else it may all be another project's too.
@@ -203,7 +197,7 @@ def clean(c: Context, flags: CleanFlags) -> None:
     counts = {"container": len(containers), "image": len(images), "cache": len(emptied)}
     texts = [f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in counts.items() if n]
     if not texts:
-        core.say(f"{project.image}: nothing to remove", quiet)
+        say(f"{project.image}: nothing to remove", quiet)
         return
-    core.say(f"{project.image}: removed {', '.join(texts)}{f'; freed at least {shown(freed)}' if freed else ''}", quiet)
-    core.say("next: docker buildx prune removes old build steps, of all projects", quiet or not images)
+    say(f"{project.image}: removed {', '.join(texts)}{f'; freed at least {shown(freed)}' if freed else ''}", quiet)
+    say("next: docker buildx prune removes old build steps, of all projects", quiet or not images)

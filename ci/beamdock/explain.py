@@ -1,20 +1,59 @@
-"""beamdock 0.1.0: why a step of a build failed, and what to do. SPDX-License-Identifier: Apache-2.0
-
-Without it `invoke build` shows what the step wrote, and no more. What the Dockerfile says itself goes over what is found here.
-"""
+"""beamdock 0.1.0: why a docker command or a step of a build failed, and what to do. SPDX-License-Identifier: Apache-2.0"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 from invoke.exceptions import Exit
 
-if TYPE_CHECKING:
-    import tasks as core
-else:
-    import beamdock_tasks as core
+from .words import KEY, failure
+
+# What docker, buildx and registries say (in their last error), what it means, and what to do.
+REASONS = [
+    (r"401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
+    (r"push.*(denied|insufficient_scope|403 forbidden)", "{host} refused the push", "docker login {host}, as a user who may write there"),
+    (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
+    (
+        r"push.*(method not allowed|unsupported(?! media)|read-only)",
+        "{host} does not take pushes (is it read-only?)",
+        "--registry names another one",
+    ),
+    (
+        r"connection refused|no such host|i/o timeout|network is unreachable|tls: |x509: |http response to https",
+        "{host} can't be reached",
+        "{last}",
+    ),
+    (
+        r"already in use by container",
+        "there is a container of that name",
+        "--name gives this one another; docker ps --all shows whose the other is",
+    ),
+    (
+        r"passphrase protected",
+        "the SSH key has a passphrase, which a build can't ask for",
+        "ssh-add FILE, and `ssh: default` in invoke.yaml",
+    ),
+    (r"ssh: no key found", "what `ssh` names is no SSH key", "a private key, such as ssh-keygen writes"),
+    (
+        r"during finalize: .*snapshot \S+ does not exist",
+        "the engine lost a part of its build cache, as it can where builds overlap or one is stopped (moby/buildkit#6821)",
+        "run it again; if that is no help, restart Docker",
+    ),
+    (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
+]
+
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+def absent(path: str, root: Optional[Path]) -> str:
+    """What to do about a file that a build does not find."""
+    if root and (root / path).exists():
+        return f".dockerignore keeps {path} out of the build: add !{path} at its end"
+    return f"{path} is not in the repo either: is its name right? What is to be made before rebar3 runs, `prebuild` makes"
+
 
 # What a compiler or a shell misses, and the Debian package that has it.
 MISSING = re.compile(
@@ -82,9 +121,9 @@ def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
     missing = MISSING.search("\n".join(wrote.splitlines()[-10:]))  # before that, it went on without
     what = str(next(filter(None, missing.groups()))) if missing else ""
     if what in ("mix", "elixir"):
-        return core.failure("a dependency wants Elixir, which this build does not have", "Elixir dependencies are not supported", 1)
+        return failure("a dependency wants Elixir, which this build does not have", "Elixir dependencies are not supported", 1)
     if package := PACKAGES.get(what) or PACKAGES.get(what.split("/")[0]):
-        return core.failure(f"the build needs {what}", f"`build_packages: [{package}]` under `{core.KEY}:` in invoke.yaml", 1)
+        return failure(f"the build needs {what}", f"`build_packages: [{package}]` under `{KEY}:` in invoke.yaml", 1)
     said = [m[1] for m in re.finditer(r"^===> (.*(?:\n[ \t]+\S.*)*)", wrote, re.MULTILINE) if not PROGRESS.match(m[1])]
     compiled = RICH.search(wrote) or PLAIN.search(wrote)
     if compiled:
@@ -97,8 +136,37 @@ def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
     hints = [hint.format(*found.groups()) for pattern, hint in STEP_HINTS if (found := re.search(pattern, wrote))]
     path = re.search(r"/app/src/([^\s\"'(){}\[\],]+)", error)
     if path and ABSENT.search(error):
-        hints.append(core.absent(path[1], root))
-    return core.failure(error.replace("/app/src/", ""), hints[0] if hints else "its output is above", 1)
+        hints.append(absent(path[1], root))
+    return failure(error.replace("/app/src/", ""), hints[0] if hints else "its output is above", 1)
 
 
-core.EXPLAIN_STEP.append(explain_step)
+def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
+    """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line. root: the
+    build's context."""
+    text = ANSI.sub("", log).replace("\r", "")
+    failed = "".join(re.findall(r"^------\n(.*?)^------$", text, re.MULTILINE | re.DOTALL))  # what the failing step wrote
+    own = re.findall(r"^[\d.]+ ((?:error|hint): .*?)\s*$", failed, re.MULTILINE)
+    if own:
+        return Exit("\n".join(dict.fromkeys(own)), code=1)
+    lines = text.strip().splitlines() or ["it says nothing"]
+    last = ([x for x in lines if x.startswith("ERROR: ") or "Error response from daemon: " in x] or lines)[-1]
+    last = re.sub(r"^(ERROR: |docker: |Error response from daemon: |failed to build: |failed to solve: )+", "", last)
+    step = re.search(r'process "(?:/bin/sh -c )?(.*)" did not complete successfully: exit code: (\d+)', last)
+    if step:
+        number = re.search(r"^#(\d+) ERROR: process", text, re.MULTILINE)  # in the plain form all that it wrote is there
+        wrote = re.findall(rf"^#{number[1]} [\d.]+ (.*)$" if number else r"^[\d.]+ (.*)$", text if number else failed, re.MULTILINE)
+        if error := explain_step("\n".join(wrote), root):
+            return error
+        words = re.sub(r"\s+", " ", step[1].replace('\\"', '"').replace("\\n", " ")).strip()
+        return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {words[:200]}", "its output is above", 1)
+    if copied := re.search(r'"/([^"]+)": not found$', last):
+        return failure(f"the Dockerfile copies {copied[1]}, which the build does not find", absent(copied[1], root), 1)
+    # On overlay2 the engine pushes, and its errors don't say that they are of a push.
+    pushing = re.search(r"> (pushing \S+) with docker", failed)
+    reason = f"{pushing[1]} {last}" if pushing else last
+    host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|(?:failed to push|pushing) ([^/\s]+)/", reason)
+    named = next(filter(None, host.groups())) if host else "the registry"
+    for pattern, means, hint in REASONS:
+        if re.search(pattern, reason, re.IGNORECASE):
+            return failure(means.format(host=named), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
+    return failure(f"{command}: {last}", code=1)

@@ -12,15 +12,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import yaml
-from invoke.context import Context
 
-if TYPE_CHECKING:
-    import tasks as core
-else:
-    import beamdock_tasks as core
+from .flags import InitFlags
+from .rebar import PROD_RELX, has_runtime
+from .terms import TermError, Tuple, read_terms, tuples
+from .words import KEY, failure, say
 
 OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")
 CONFIGURATIONS = ("invoke.yaml", "invoke.yml", "invoke.json", "invoke.py")  # Invoke reads the first that exists
@@ -45,25 +44,25 @@ def inserted(theirs: str) -> str:
 def relx_advice(text: str, profile: str) -> list[str]:
     """What a rebar.config lacks for an image, as lines for a person: where, and what to paste."""
     try:
-        terms = core.read_terms(text)
-    except core.TermError as error:
-        return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {core.PROD_RELX}?"]
-    groups = [t for t in terms if isinstance(t, core.Tuple) and t[0] == "profiles"]
-    chosen = [p for g in groups for p in g[1] if isinstance(p, core.Tuple) and p[0] == profile]
-    sections = [t for part in [*(p[1] for p in chosen), terms] for t in part if isinstance(t, core.Tuple) and t[0] == "relx"]
-    options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in core.tuples(section[1])}
+        terms = read_terms(text)
+    except TermError as error:
+        return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {PROD_RELX}?"]
+    groups = [t for t in terms if isinstance(t, Tuple) and t[0] == "profiles"]
+    chosen = [p for g in groups for p in g[1] if isinstance(p, Tuple) and p[0] == profile]
+    sections = [t for part in [*(p[1] for p in chosen), terms] for t in part if isinstance(t, Tuple) and t[0] == "relx"]
+    options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in tuples(section[1])}
     advice = []
     if "release" not in options:
         advice.append("rebar.config has no release; add, with names of yours:\n  {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}.")
     if not chosen and profile != "default":
-        body = f"{{{profile}, [{core.PROD_RELX}]}}"
+        body = f"{{{profile}, [{PROD_RELX}]}}"
         where = f" at rebar.config:{groups[0].line}, inside its profiles" if groups else ""
         advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {body if groups else f'{{profiles, [{body}]}}.'}")
-    elif sections and not core.has_runtime(terms, profile):
-        mine = [t for p in chosen for t in p[1] if isinstance(t, core.Tuple) and t[0] == "relx"]
+    elif sections and not has_runtime(terms, profile):
+        mine = [t for p in chosen for t in p[1] if isinstance(t, Tuple) and t[0] == "relx"]
         line = (mine or chosen or sections)[0].line
         place = f"set in profile {profile}" if chosen else "add at the end of its relx"
-        paste = core.PROD_RELX if chosen and not mine else "{mode, prod}"
+        paste = PROD_RELX if chosen and not mine else "{mode, prod}"
         advice.append(f"rebar.config:{line} makes a release without the Erlang runtime; {place}:\n  {paste}")
     if options.get("extended_start_script") == "false":
         advice.append(
@@ -101,13 +100,13 @@ def source(folder: Path, *names: str) -> bytes:
     """The first of these that is a file: a repo that `init` made has some under their second name."""
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if not found:
-        raise core.failure(f"there is no {names[0]} in {folder} to copy", "it belongs beside tasks.py, as beamdock has it")
+        raise failure(f"there is no {names[0]} in {folder} to copy", "it belongs beside tasks.py, as beamdock has it")
     return found.read_bytes()
 
 
-def plan(home: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
+def plan(script: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
     """The files, under names that are free. setting: the `dockerfile` that their invoke.yaml names, or ''."""
-    tasks = Path(core.__file__).read_bytes()
+    home, tasks = script.parent, script.read_bytes()
     image = source(home, *(n for n in ("Dockerfile.beamdock", "Dockerfile") if is_ours((look(home / n) or b"").decode(), "")), "Dockerfile")
     ignore = source(home, "Dockerfile.beamdock.dockerignore", "Dockerfile.dockerignore", ".dockerignore")
 
@@ -124,11 +123,11 @@ def plan(home: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
         dockerfile: image,
         ".dockerignore" if general else f"{dockerfile}.dockerignore": ignore,
     }
+    files.update({f"ci/{KEY}/{f.name}": f.read_bytes() for f in sorted((home / "ci" / KEY).glob("*.py"))})
     if with_ci:
-        files.update({f"ci/{core.KEY}/{f.name}": f.read_bytes() for f in sorted((home / "ci" / core.KEY).glob("*.py"))})
         files["ci/requirements.txt"] = source(home, "ci/requirements.txt")
     if dockerfile != "Dockerfile" and not any(os.path.lexists(target / name) for name in CONFIGURATIONS):
-        files["invoke.yaml"] = f"{core.KEY}:\n  dockerfile: {dockerfile}\n".encode()
+        files["invoke.yaml"] = f"{KEY}:\n  dockerfile: {dockerfile}\n".encode()
     return [Copy(name, content, look(target / name)) for name, content in files.items()]
 
 
@@ -150,7 +149,7 @@ def configured(target: Path) -> dict[str, Any]:
     if file and file.suffix in (".yaml", ".yml", ".json"):
         with contextlib.suppress(yaml.YAMLError):
             found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    section = found.get(core.KEY) if isinstance(found, dict) else None
+    section = found.get(KEY) if isinstance(found, dict) else None
     return section if isinstance(section, dict) else {}
 
 
@@ -160,7 +159,7 @@ def to_do(target: Path, copies: Sequence[Copy], settings: dict[str, Any]) -> lis
     todo = relx_advice((target / "rebar.config").read_text(encoding="utf-8", errors="replace"), str(settings.get("profile", "prod")))
     if names[1] != "Dockerfile" and "invoke.yaml" not in names and "dockerfile" not in settings:
         file = next(name for name in CONFIGURATIONS if os.path.lexists(target / name))
-        lines = f"under {core.KEY}:\n  " if settings else f"\n  {core.KEY}:\n    "
+        lines = f"under {KEY}:\n  " if settings else f"\n  {KEY}:\n    "
         todo.append(f"{file}: add {lines}dockerfile: {names[1]}".replace("add \n", "add\n"))
     if names[0] == "beamdock.py":
         theirs = next(n for n in ("tasks/__init__.py", "tasks.py") if os.path.lexists(target / n))
@@ -172,43 +171,32 @@ def to_do(target: Path, copies: Sequence[Copy], settings: dict[str, Any]) -> lis
     return todo
 
 
-@dataclass(frozen=True)
-class InitFlags(core.Common):
-    dry_run: bool = core.flag(False, "say what would be written, and write nothing")
-    dir: str = core.flag(None, "the other repo's folder")
-    ci: bool = core.flag(True, "copy ci/beamdock and ci/requirements.txt too; --no-ci leaves them out")
-
-
-@core.command(InitFlags)
-def init(c: Context, flags: InitFlags) -> None:
-    """Copy tasks.py and the Dockerfile into another repo"""
-    home, target = Path(core.__file__).resolve().parent, Path(flags.dir)
+def init_repo(tasks: Path, flags: InitFlags) -> None:
+    """Copy the vendored files into another repo, and say what only its owners can do. tasks: our tasks.py."""
+    home, target = tasks.resolve().parent, Path(flags.dir)
     if flags.dir.startswith("-"):  # Invoke takes `init --help` for a folder
-        raise core.failure(f"{flags.dir} is no folder", "invoke init DIR, with options after it; invoke --help init lists them")
+        raise failure(f"{flags.dir} is no folder", "invoke init DIR, with options after it; invoke --help init lists them")
     if not target.is_dir():
-        raise core.failure(f"there is no folder {flags.dir}", "invoke init DIR: the folder of the other repo")
+        raise failure(f"there is no folder {flags.dir}", "invoke init DIR: the folder of the other repo")
     if target.resolve() == home:
-        raise core.failure(f"{flags.dir} is this repo itself", "invoke init DIR: the folder of another one")
+        raise failure(f"{flags.dir} is this repo itself", "invoke init DIR: the folder of another one")
     if not (target / "rebar.config").is_file():
-        raise core.failure(f"there is no rebar.config in {flags.dir}", "DIR is the project's folder, where rebar3 is run")
+        raise failure(f"there is no rebar.config in {flags.dir}", "DIR is the project's folder, where rebar3 is run")
     settings = configured(target)
-    copies = plan(home, target, str(settings.get("dockerfile", "")), flags.ci)
+    copies = plan(tasks.resolve(), target, str(settings.get("dockerfile", "")), flags.ci)
     if any(copy.there is None for copy in copies):
-        core.say(f"{'would write' if flags.dry_run else 'writing'} into {flags.dir}:", flags.quiet)
+        say(f"{'would write' if flags.dry_run else 'writing'} into {flags.dir}:", flags.quiet)
     for copy in copies:
         if copy.there is None:
             if not flags.dry_run:
                 write_whole(target / copy.name, copy.content)
             print(target / copy.name, flush=True)
         elif copy.same:
-            core.say(f"unchanged {copy.name}", flags.quiet)
+            say(f"unchanged {copy.name}", flags.quiet)
         else:
-            core.say(f"left {copy.name} as it is, which differs:\n{copy.difference}", flags.quiet)
+            say(f"left {copy.name} as it is, which differs:\n{copy.difference}", flags.quiet)
     for text in to_do(target, copies, settings):
-        core.say(text, flags.quiet)
+        say(text, flags.quiet)
     script = copies[0].name
     invoke = "invoke build" if script == "tasks.py" else "invoke docker.build (with the lines above)"
-    core.say(f"next, in {flags.dir}: uv run {script} build; or pip install invoke python-on-whales pyyaml, and {invoke}", flags.quiet)
-
-
-core.ALL[-1].positional = ["dir"]  # so that it is `init DIR`, and not `init --dir DIR`
+    say(f"next, in {flags.dir}: uv run {script} build; or pip install invoke python-on-whales pyyaml, and {invoke}", flags.quiet)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.engines import ROOT, Engine, poll
+from kit.engines import Engine, poll
 from kit.repos import TINY_CONFIG, Desk, Repo, forget, new_image, tiny_repo, vendor
 
 # The least that `invoke build` and `invoke run` drive: two megabytes of its own in each image, some kilobytes more in each, and two
@@ -34,7 +33,6 @@ def project(engine: Engine, path: Path, image: str) -> Desk:
     path.mkdir()
     repo = Repo(path, image)
     vendor(path)
-    shutil.copytree(ROOT / "ci" / "beamdock", path / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
     repo.settings()
     repo.write("Dockerfile", DOCKERFILE)
     repo.write("rebar.config", TINY_CONFIG)
@@ -196,7 +194,6 @@ def test_another_project_builds_nothing_anew(tmp_path: Path, engine: Engine) -> 
     """After `clean` of one real project, every step of another is still cached; and its own mounts are empty, locked ones too."""
     with tiny_repo(tmp_path / "mine") as repo, tiny_repo(tmp_path / "other") as beside:
         mine, other = Desk(engine, repo), Desk(engine, beside)
-        shutil.copytree(ROOT / "ci" / "beamdock", repo.path / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
         for desk in (other, mine):
             desk.repo.settings("  prebuild: echo x > /work/kept\n")
             desk.repo.commit()

@@ -13,7 +13,7 @@ from kit.engines import Engine
 from kit.githost import GitHost, git_host
 from kit.repos import Desk, Repo, forget, new_repo
 
-import tasks
+from ci.beamdock.dependencies import reduce_config
 
 CONFIG = """\
 {{erl_opts, [debug_info]}}.
@@ -338,7 +338,7 @@ ODD = r"""
 
 def test_erlang_reads_the_reduced_config_as_the_same_terms(engine28: Engine, tmp_path: Path) -> None:
     """But for what was left out."""
-    few = tasks.reduce_config(ODD, "prod")
+    few = reduce_config(ODD, "prod")
     assert "erl_opts" not in few
     (tmp_path / "all").write_text(ODD)
     (tmp_path / "few").write_text(few)

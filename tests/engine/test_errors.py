@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kit.repos import TINY_CONFIG, Desk, Repo, refused, vendor
+from kit.repos import TINY_CONFIG, Desk, Repo, refused
 
 
 def no_git(repo: Repo) -> None:
@@ -185,14 +185,8 @@ def test_a_table_that_is_none(tiny: Desk) -> None:
 
 def test_an_error_of_the_build_is_explained(tiny: Desk) -> None:
     """A source that does not compile, a file that .dockerignore keeps out: exit code 1, the compiler's or rebar3's own words, no
-    image. Without ci/beamdock the step is named."""
+    image."""
     tiny.repo.edit("src/tiny.erl", "42.", "42)")
-    done = tiny.invoke("build", code=1)
-    assert done.err.splitlines()[-2:] == [
-        "error: a step of the Dockerfile failed with exit code 1: /scripts/pack",
-        "hint: its output is above",
-    ]
-    vendor(tiny.repo.path, "explain")
     done = tiny.invoke("build", code=1)
     assert done.err.splitlines()[-2:] == ["error: src/tiny.erl:3: syntax error before: ')'", "hint: its output is above"]
     assert (done.out, tiny.images) == ("", set())

@@ -176,9 +176,14 @@ def new_image() -> str:
     return f"{RUN}{uuid.uuid4().hex[:8]}"
 
 
-def vendor(path: Path, *capabilities: str) -> None:
-    """Copy what a team copies: the three files, and what is named of ci/beamdock."""
-    for name in ("tasks.py", "Dockerfile", ".dockerignore", *(f"ci/beamdock/{name}.py" for name in capabilities)):
+def vendor(path: Path) -> None:
+    """Copy what a team copies: three files, and the folder ci/beamdock."""
+    for name in (
+        "tasks.py",
+        "Dockerfile",
+        ".dockerignore",
+        *(f"ci/beamdock/{file.name}" for file in (ROOT / "ci" / "beamdock").glob("*.py")),
+    ):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes((ROOT / name).read_bytes())
 

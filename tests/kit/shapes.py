@@ -50,7 +50,7 @@ class Shape:
         """The repo, committed twice, the tag on the first commit."""
         repo = Repo(path / self.folder, image)
         repo.path.mkdir(parents=True)
-        vendor(repo.path, "explain")
+        vendor(repo.path)
         repo.git("init", "--quiet", "--initial-branch=main", str(path))
         contents = {"rebar.config": self.config, **({"rebar.lock": "[].\n"} if self.lock else {}), **self.files}
         for name, text in {**contents, ".gitignore": "_build/\n__pycache__/\n"}.items():

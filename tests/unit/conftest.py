@@ -16,18 +16,16 @@ from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
+from invoke.exceptions import Exit
+from invoke.main import program
 from kit.engines import NOT_OURS, ROOT
 from kit.repos import TINY_CONFIG, Repo, Result, new_repo
 
-# tasks.py takes its variables out of the environment when it is imported; the tests of other folders need them.
-sys.path.insert(0, str(ROOT))
-before = dict(os.environ)
-from invoke.exceptions import Exit  # noqa: E402
-from invoke.main import program  # noqa: E402
-
-import tasks  # noqa: E402
-
-os.environ.update(before)
+import tasks
+from ci.beamdock.git import Tree
+from ci.beamdock.project import Project
+from ci.beamdock.rebar import Release
+from ci.beamdock.settings import Settings
 
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("unit")
@@ -110,7 +108,7 @@ def become_invoke(args: Sequence[str], cwd: Path, env: Mapping[str, str], out: i
         os.environ.clear()
         os.environ.update(env)
         sys.path[:] = [str(cwd), *(p for p in sys.path if Path(p) not in (ROOT, ROOT / "tests"))]
-        for name in [n for n in sys.modules if n == "tasks" or n.startswith("beamdock_")]:
+        for name in [n for n in sys.modules if n == "tasks" or n == "ci" or n.startswith(("ci.", "beamdock_"))]:
             del sys.modules[name]
         importlib.invalidate_caches()
         sys.argv = ["invoke", *args]
@@ -162,12 +160,12 @@ def shell(repo: Repo) -> Shell:
     return Shell(repo.path, repo)
 
 
-def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Sequence[str] = (), **given: Any) -> tasks.Project:
+def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Sequence[str] = (), **given: Any) -> Project:
     """A project with these settings, of no repository."""
-    tree = tasks.Tree(commit, "main", tuple(dirty))
+    tree = Tree(commit, "main", tuple(dirty))
     version = given.pop("version_term", "1.0")
     dockerfile = given.pop("dockerfile_text", DOCKERFILE)
-    return tasks.Project(root, tasks.Settings(**given), {}, tasks.Release(release, version, 1), False, tree, dockerfile)
+    return Project(root, Settings(**given), {}, Release(release, version, 1), False, tree, dockerfile)
 
 
 def said(error: pytest.ExceptionInfo[Exit]) -> str:

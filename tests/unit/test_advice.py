@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from kit.engines import ROOT
 from kit.repos import TINY_CONFIG, Repo
 
-import tasks
+from ci.beamdock.settings import Settings
 from unit.conftest import Shell, project
 
 
@@ -26,10 +25,9 @@ def module() -> ModuleType:
 
 
 def load() -> ModuleType:
-    assert tasks.ALL
-    import beamdock_advice  # type: ignore[import-not-found]  # tasks.py loads it under this name
+    from ci.beamdock import advice
 
-    return beamdock_advice  # type: ignore[no-any-return]
+    return advice
 
 
 # As relx's extended start script has it, of rebar3 3.24.
@@ -288,7 +286,7 @@ def test_a_script(module: ModuleType, plain: Repo) -> None:
     said = "rebar.config.script may change what rebar.config says, which is "
 
     def scripted(**given: Any) -> list[str]:
-        made = dataclasses.replace(project(plain.path), settings=tasks.Settings(**given), scripted=True)
+        made = dataclasses.replace(project(plain.path), settings=Settings(**given), scripted=True)
         return [one.what for one in module.warnings(made)]
 
     assert scripted() == [f'{said}release tiny and version "1.0"']
@@ -298,7 +296,6 @@ def test_a_script(module: ModuleType, plain: Repo) -> None:
 
 def test_build_warns_and_goes_on(shell: Shell) -> None:
     """On stderr, not with --quiet; nothing is rewritten."""
-    shutil.copytree(ROOT / "ci" / "beamdock", shell.path / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
     shell.repo.write("config/vm.args.src", "-sname x\n-setcookie hunter2\n+S ${N}\n")
     before = (shell.path / "config" / "vm.args.src").read_bytes()
     done = shell.invoke("build", "--dry-run")

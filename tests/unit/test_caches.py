@@ -8,15 +8,22 @@ from typing import Any
 import pytest
 from kit.repos import Repo
 
-import tasks
+from ci.beamdock.caches import plan_caches
+from ci.beamdock.docker import command_of
+from ci.beamdock.flags import BuildFlags
+from ci.beamdock.keys import deps_key
+from ci.beamdock.model import Build
+from ci.beamdock.plans import plan_build
+from ci.beamdock.progress import of_cache, of_engine
+from ci.beamdock.rebar import locked_names
 from unit.conftest import project
 
 LOCK = '[{<<"cowboy">>,{pkg,<<"cowboy">>,<<"2.10.0">>},0},\n {<<"gun">>,{git,"https://g/gun",{ref,"abc"}},0}].\n'
 CONFIG = '{erl_opts, [debug_info]}.\n{deps, [cowboy, {gun, {git, "https://g/gun", {tag, "1"}}}]}.\n{relx, [{release, {a, "1"}, [a]}]}.\n'
 
 
-def plan(root: Path, target: str = "runner", incremental: bool = False, flags: dict[str, Any] | None = None, **given: Any) -> tasks.Build:
-    return tasks.plan_build(project(root, **given), tasks.BuildFlags(**(flags or {})), target, ["main"], {"type": "image"}, incremental)
+def plan(root: Path, target: str = "runner", incremental: bool = False, flags: dict[str, Any] | None = None, **given: Any) -> Build:
+    return plan_build(project(root, **given), BuildFlags(**(flags or {})), target, ["main"], {"type": "image"}, incremental)
 
 
 def keys(repo: Repo, **given: Any) -> tuple[str, str]:
@@ -37,7 +44,7 @@ def keys(repo: Repo, **given: Any) -> tuple[str, str]:
     ],
 )
 def test_what_a_lock_pins(lock: str, names: set[str]) -> None:
-    assert tasks.locked_names(lock) == names
+    assert locked_names(lock) == names
 
 
 @pytest.fixture
@@ -93,7 +100,7 @@ def test_which_settings_do(locked: Repo, given: dict[str, Any], store: bool, wor
 
 def test_the_keys_are_not_of_the_dependencies(locked: Repo) -> None:
     """At a desk and in CI the dependencies' image is the same."""
-    assert tasks.deps_key(plan(locked.path, incremental=True)) == tasks.deps_key(plan(locked.path))
+    assert deps_key(plan(locked.path, incremental=True)) == deps_key(plan(locked.path))
 
 
 def test_no_dependencies_are_kept_for_the_default_profile(locked: Repo) -> None:
@@ -101,16 +108,16 @@ def test_no_dependencies_are_kept_for_the_default_profile(locked: Repo) -> None:
 
 
 def test_no_cache_goes_on_from_nothing(locked: Repo) -> None:
-    made = tasks.plan_caches(plan(locked.path, incremental=True, flags={"no_cache": True}, registry="r.example"), "main")
+    made = plan_caches(plan(locked.path, incremental=True, flags={"no_cache": True}, registry="r.example"), "main")
     assert not {"STORE", "WORK"} & set(made.build_args)
     assert (made.imports, made.hints, made.deps) == ((), (), "")
 
 
 def caches(root: Path, branch: str = "main", export: Any = False, target: str = "runner", **given: Any) -> tuple[list[str], str, str]:
     """Imports, export and the image of the dependencies, with the registry and the key cut short."""
-    made = tasks.plan_caches(plan(root, target, image="shop", registry="r.example", **given), branch, export)
+    made = plan_caches(plan(root, target, image="shop", registry="r.example", **given), branch, export)
     short = [text.replace("type=registry,ref=r.example/shop:", "") for text in (*made.imports, *made.hints)]
-    return short, made.export.replace("type=registry,ref=r.example/shop:", ""), made.deps.replace(tasks.deps_key(made), "KEY")
+    return short, made.export.replace("type=registry,ref=r.example/shop:", ""), made.deps.replace(deps_key(made), "KEY")
 
 
 DEPS = "r.example/shop:deps-KEY"
@@ -143,13 +150,13 @@ def test_a_build_exports_none(repo: Repo) -> None:
 
 
 def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
-    made = tasks.plan_caches(plan(repo.path), "main", False, ["r/x:y", "type=gha"])
+    made = plan_caches(plan(repo.path), "main", False, ["r/x:y", "type=gha"])
     assert (made.imports, made.deps) == (("type=registry,ref=r/x:y", "type=gha"), "")
-    assert [w for w in tasks.command_of(made) if w.startswith("type=")] == ["type=registry,ref=r/x:y", "type=gha", "type=image"]
+    assert [w for w in command_of(made) if w.startswith("type=")] == ["type=registry,ref=r/x:y", "type=gha", "type=image"]
 
 
 @pytest.mark.parametrize(
-    ("last", "of_cache"),
+    ("last", "expected"),
     [
         ("ERROR: failed to solve: r.example/shop:deps-" + "a" * 64 + ": not found", True),
         ("ERROR: failed to solve: failed to configure registry cache importer: x", True),
@@ -159,12 +166,12 @@ def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
         ("ERROR: failed to solve: failed to push r.example/shop:deps-" + "a" * 64 + ": denied", False),
     ],
 )
-def test_what_fails_for_a_cache(last: str, of_cache: bool) -> None:
-    assert tasks.of_cache(f"#1 something\n{last}\n") == of_cache
+def test_what_fails_for_a_cache(last: str, expected: bool) -> None:
+    assert of_cache(f"#1 something\n{last}\n") == expected
 
 
 @pytest.mark.parametrize(
-    ("last", "of_engine"),
+    ("last", "expected"),
     [
         (
             'ERROR: failed to build: failed to solve: failed to prepare extraction snapshot "extract-467320197-fhvc sha256:4c87f1138": '
@@ -174,6 +181,6 @@ def test_what_fails_for_a_cache(last: str, of_cache: bool) -> None:
         ("ERROR: debian:nonsuch: not found", False),
     ],
 )
-def test_what_the_engine_sometimes_does(last: str, of_engine: bool) -> None:
+def test_what_the_engine_sometimes_does(last: str, expected: bool) -> None:
     """The first is what Engine 28 said (moby/buildkit#6521)."""
-    assert tasks.of_engine(f"#1 something\n{last}\n") == of_engine
+    assert of_engine(f"#1 something\n{last}\n") == expected

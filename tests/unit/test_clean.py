@@ -7,16 +7,14 @@ from types import ModuleType
 import pytest
 from kit.engines import ROOT
 
-import tasks
 from unit.conftest import project
 
 
 @pytest.fixture
 def module() -> ModuleType:
-    assert tasks.ALL
-    import beamdock_clean  # type: ignore[import-not-found]  # tasks.py loads it under this name
+    from ci.beamdock import clean
 
-    return beamdock_clean  # type: ignore[no-any-return]
+    return clean
 
 
 def test_the_mounts_of_a_dockerfile(module: ModuleType) -> None:

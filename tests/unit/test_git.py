@@ -13,7 +13,13 @@ import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
-import tasks
+from ci.beamdock import git as room
+from ci.beamdock.contexts import write_context
+from ci.beamdock.dependencies import dependency_files
+from ci.beamdock.git import Tree, look_at
+from ci.beamdock.history import git_context, history_needed
+from ci.beamdock.settings import Settings
+from ci.beamdock.terms import read_terms
 from unit.conftest import Shell, copied, said
 
 IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "protocol.file.allow=always"]
@@ -24,15 +30,15 @@ def git(path: Path, *args: str, check: bool = True) -> str:
     return done.stdout.decode(errors="surrogateescape").strip()
 
 
-def tree(path: Path) -> tasks.Tree:
-    return tasks.look_at(path)
+def tree(path: Path) -> Tree:
+    return look_at(path)
 
 
 # --------------------------------------------------------------------------------------------------- the work tree
 
 
 def test_clean(repo: Repo) -> None:
-    assert tree(repo.path) == tasks.Tree(repo.head, "main", ())
+    assert tree(repo.path) == Tree(repo.head, "main", ())
 
 
 NAMES = ["plain.txt", "with space", " leading", "trailing ", "line\nfeed", "tab\there", "ü.txt", "日本", "quote\"'", "a\\b", "-x", "1 2",
@@ -83,7 +89,7 @@ def test_conflict(repo: Repo) -> None:
     repo.write("a b", "3")
     repo.commit()
     git(repo.path, "merge", "other", check=False)
-    assert tree(repo.path) == tasks.Tree(repo.head, "main", ("a b",))
+    assert tree(repo.path) == Tree(repo.head, "main", ("a b",))
 
 
 def test_ignored_files_do_not_count(repo: Repo) -> None:
@@ -115,12 +121,12 @@ def test_submodule(repo: Repo, tmp_path: Path) -> None:
 
 def test_worktree(repo: Repo, tmp_path: Path) -> None:
     git(repo.path, "worktree", "add", "--quiet", "-b", "feature/ü#1", str(tmp_path / "wt"))
-    assert tree(tmp_path / "wt") == tasks.Tree(repo.head, "feature/ü#1", ())
+    assert tree(tmp_path / "wt") == Tree(repo.head, "feature/ü#1", ())
 
 
 def test_detached(repo: Repo) -> None:
     repo.git("checkout", "--quiet", "--detach")
-    assert tree(repo.path) == tasks.Tree(repo.head, "", ())
+    assert tree(repo.path) == Tree(repo.head, "", ())
 
 
 def test_initial(tmp_path: Path) -> None:
@@ -182,7 +188,7 @@ def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "bin" / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    tasks.git(repo.path, "status")
+    room.git(repo.path, "status")
 
 
 # --------------------------------------------------------------------------------------------------- the git context
@@ -213,7 +219,7 @@ def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest
     ],
 )  # fmt: skip
 def test_history_needed(version: str, scripted: bool, sources: list[str], need: str) -> None:
-    assert tasks.history_needed(tasks.read_terms(version + ".")[0], scripted, sources) == need
+    assert history_needed(read_terms(version + ".")[0], scripted, sources) == need
 
 
 @pytest.mark.parametrize(
@@ -235,12 +241,12 @@ def test_history_needed(version: str, scripted: bool, sources: list[str], need: 
 )
 def test_what_commits_and_tags_cannot_answer(version: str, sources: list[str], asks: str) -> None:
     """A version that asks for trees or a branch would be another one in the build: refused, with its own words."""
-    term = tasks.read_terms(version + ".")[0]
+    term = read_terms(version + ".")[0]
     if not asks:
-        assert tasks.history_needed(term, False, sources) == "all"
+        assert history_needed(term, False, sources) == "all"
         return
     with pytest.raises(Exit) as caught:
-        tasks.history_needed(term, False, sources)
+        history_needed(term, False, sources)
     assert (caught.value.code, said(caught).splitlines()[0]) == (
         2, f"error: the version asks git for more than commits and tags: {asks}",
     )  # fmt: skip
@@ -275,7 +281,7 @@ NEEDS = ("long", "short", "all")
 @pytest.fixture(scope="module")
 def bytes_before(first_tagged: Repo) -> dict[str, dict[str, bytes]]:
     """The contexts of an untouched `tagged`."""
-    return {need: tasks.git_context(first_tagged.path, need) for need in NEEDS}
+    return {need: git_context(first_tagged.path, need) for need in NEEDS}
 
 
 COMMANDS: dict[str, list[list[str]]] = {
@@ -322,39 +328,39 @@ DISTURBANCES = [*COMMANDS, "branches", "stash", "clone", "clone of one branch", 
 @pytest.mark.parametrize("how", DISTURBANCES)
 def test_the_same_bytes(tagged: Repo, tmp_path: Path, how: str, bytes_before: dict[str, dict[str, bytes]]) -> None:
     where = disturb(tagged, tmp_path, how)
-    assert {need: tasks.git_context(where, need) for need in NEEDS} == bytes_before
+    assert {need: git_context(where, need) for need in NEEDS} == bytes_before
 
 
 def test_a_long_version_does_not_depend_on_abbreviations(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     """Their length grows with a clone's objects; {git, short} alone has it, with the commit alone."""
     tagged.git("config", "core.abbrev", "12")
-    assert tasks.git_context(tagged.path, "long") == bytes_before["long"]
+    assert git_context(tagged.path, "long") == bytes_before["long"]
     assert b"abbrev" not in bytes_before["long"]["config"]
-    short = tasks.git_context(tagged.path, "short")
+    short = git_context(tagged.path, "short")
     assert b"abbrev = 12\n" in short["config"]
     assert {**short, "config": b""} == {**bytes_before["short"], "config": b""} == {**bytes_before["long"], "config": b""}
 
 
 def test_without_need_nothing(tagged: Repo) -> None:
-    assert tasks.git_context(tagged.path, "none") == {}
+    assert git_context(tagged.path, "none") == {}
 
 
 def test_another_commit_makes_other_bytes(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     tagged.commit("fourth")
     for need in NEEDS:
-        assert tasks.git_context(tagged.path, need) != bytes_before[need]
+        assert git_context(tagged.path, need) != bytes_before[need]
 
 
 def test_tags_count_where_all_is_read_and_only_there(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     tagged.git("tag", "v2")
-    assert tasks.git_context(tagged.path, "long") == bytes_before["long"]
-    assert tasks.git_context(tagged.path, "short") == bytes_before["short"]
-    assert tasks.git_context(tagged.path, "all") != bytes_before["all"]
+    assert git_context(tagged.path, "long") == bytes_before["long"]
+    assert git_context(tagged.path, "short") == bytes_before["short"]
+    assert git_context(tagged.path, "all") != bytes_before["all"]
 
 
 def written(repo: Path, folder: Path, need: str) -> Path:
     """The context as the build sees it: /git/.git of a folder elsewhere."""
-    tasks.write_context(folder / ".git", tasks.git_context(repo, need))
+    write_context(folder / ".git", git_context(repo, need))
     return folder
 
 
@@ -394,7 +400,7 @@ def test_nothing_of_the_machine_is_in_it(tagged: Repo) -> None:
     """No path, no remote, no user, no branch's name."""
     tagged.git("remote", "add", "origin", "https://user:secret@example.com/x.git")
     for need in NEEDS:
-        files = tasks.git_context(tagged.path, need)
+        files = git_context(tagged.path, need)
         text = b"".join(files[name] for name in files if not name.startswith("objects"))
         for word in (str(tagged.path), "secret", "side", "main"):
             assert word.encode() not in text
@@ -404,9 +410,9 @@ def test_nothing_of_the_machine_is_in_it(tagged: Repo) -> None:
 def test_a_shallow_clone(tagged: Repo, tmp_path: Path) -> None:
     """The commit is enough for {git, long}; where the history is read, an error says how to get it."""
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{tagged.path}", "shallow")
-    assert tasks.git_context(tmp_path / "shallow", "long")["HEAD"] == f"{tagged.head}\n".encode()
+    assert git_context(tmp_path / "shallow", "long")["HEAD"] == f"{tagged.head}\n".encode()
     with pytest.raises(Exit) as caught:
-        tasks.git_context(tmp_path / "shallow", "all")
+        git_context(tmp_path / "shallow", "all")
     assert said(caught) == "error: the version needs history that this shallow clone lacks\nhint: git fetch --unshallow --tags"
 
 
@@ -451,21 +457,21 @@ def test_dependency_files(repo: Repo) -> None:
     for name in [*wanted, *others]:
         repo.write(name, name)
     expected = {name: name.encode() for name in wanted}
-    assert tasks.dependency_files(repo.path, tasks.Settings()) == expected
-    assert tasks.dependency_files(repo.path, tasks.Settings(rebar3="rebar3")) == expected  # one of the base image's
-    settings = tasks.Settings(rebar3="./rebar3", dependency_files=["config/*.deps", "README.md"])
+    assert dependency_files(repo.path, Settings()) == expected
+    assert dependency_files(repo.path, Settings(rebar3="rebar3")) == expected  # one of the base image's
+    settings = Settings(rebar3="./rebar3", dependency_files=["config/*.deps", "README.md"])
     more = ("rebar3", "config/more.deps", "README.md")
-    assert tasks.dependency_files(repo.path, settings) == {**expected, **{name: name.encode() for name in more}}
+    assert dependency_files(repo.path, settings) == {**expected, **{name: name.encode() for name in more}}
 
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [(tasks.Settings(dependency_files=["config/*.deps"]), "config/*.deps"), (tasks.Settings(rebar3="./rebar3"), "./rebar3")],
+    [(Settings(dependency_files=["config/*.deps"]), "config/*.deps"), (Settings(rebar3="./rebar3"), "./rebar3")],
 )
-def test_a_named_dependency_file_that_is_none(repo: Repo, given: tasks.Settings, name: str) -> None:
+def test_a_named_dependency_file_that_is_none(repo: Repo, given: Settings, name: str) -> None:
     (repo.path / "config" / "a.deps").mkdir(parents=True)
     with pytest.raises(Exit) as caught:
-        tasks.dependency_files(repo.path, given)
+        dependency_files(repo.path, given)
     assert (caught.value.code, said(caught)) == (2, f"error: {name} does not exist, and is named under `beamdock:` in invoke.yaml")
 
 
@@ -487,7 +493,7 @@ def test_written_with_fixed_modes(tmp_path: Path, umask: int) -> None:
     (tmp_path / "c").mkdir()
     before = os.umask(umask)
     try:
-        tasks.write_context(tmp_path / "c" / "git", FILES)
+        write_context(tmp_path / "c" / "git", FILES)
     except PermissionError:
         assert umask == 0o177 and os.geteuid()
         return
@@ -500,15 +506,15 @@ def test_written_with_fixed_modes(tmp_path: Path, umask: int) -> None:
 def test_scripts_can_be_executed(tmp_path: Path) -> None:
     """Whatever they are on this machine, where a checkout may have been copied by something that keeps no modes."""
     for _ in range(2):
-        tasks.write_context(tmp_path / "deps", {"_checkouts/a/configure": b"#!/bin/sh\n", "rebar.lock": b"[].\n"})
+        write_context(tmp_path / "deps", {"_checkouts/a/configure": b"#!/bin/sh\n", "rebar.lock": b"[].\n"})
         assert modes(tmp_path / "deps" / "_checkouts" / "a") == {(True, 0o755), (False, 0o755)}
         assert stat.S_IMODE((tmp_path / "deps" / "rebar.lock").stat().st_mode) == 0o644
 
 
 def test_replaced_and_files_gone_removed(tmp_path: Path) -> None:
     folder = tmp_path / "git"
-    tasks.write_context(folder, {**FILES, "gone/x": b"1"})
-    tasks.write_context(folder, {**FILES, "HEAD": b"y\n"})
+    write_context(folder, {**FILES, "gone/x": b"1"})
+    write_context(folder, {**FILES, "HEAD": b"y\n"})
     assert content(folder) == {**FILES, "HEAD": b"y\n"}
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["git"]
     assert modes(folder) == {(True, 0o755), (False, 0o644)}
@@ -517,29 +523,29 @@ def test_replaced_and_files_gone_removed(tmp_path: Path) -> None:
 def test_what_is_right_is_left_alone(tmp_path: Path) -> None:
     """Not even its times or inodes change."""
     folder = tmp_path / "git"
-    tasks.write_context(folder, FILES)
+    write_context(folder, FILES)
 
     def state() -> list[tuple[str, int, int]]:
         return [(str(p), p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted([folder, *folder.rglob("*")])]
 
     before = state()
-    tasks.write_context(folder, dict(FILES))
+    write_context(folder, dict(FILES))
     assert state() == before
 
 
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     folder = tmp_path / "git"
-    tasks.write_context(folder, {"a": b"1"})
-    tasks.write_context(folder, {"a/b": b"1"})
+    write_context(folder, {"a": b"1"})
+    write_context(folder, {"a/b": b"1"})
     assert content(folder) == {"a/b": b"1"}
 
 
 def test_changed_modes_are_mended(tmp_path: Path) -> None:
     """A restored CI cache, a cp, a chmod: the modes are fixed again."""
     folder = tmp_path / "git"
-    tasks.write_context(folder, FILES)
+    write_context(folder, FILES)
     (folder / "HEAD").chmod(0o600)
-    tasks.write_context(folder, FILES)
+    write_context(folder, FILES)
     assert modes(folder) == {(True, 0o755), (False, 0o644)}
 
 
@@ -551,7 +557,7 @@ def test_several_at_once(tmp_path: Path) -> None:
     def write(state: dict[str, bytes]) -> None:
         try:
             for _ in range(15):
-                tasks.write_context(folder, state)
+                write_context(folder, state)
         except OSError as error:
             errors.append(error)
 
@@ -585,6 +591,7 @@ def contexts(shell: Shell) -> list[Path]:
 
 def test_the_same_bytes_in_every_process(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     """The order of Python's sets, which is another one in each process, doesn't matter."""
-    code = "import pathlib, tasks; print(sorted(tasks.git_context(pathlib.Path(), 'all').items()))"
+    code = "import pathlib, tasks\nwith tasks.rooms('history'):\n from ci.beamdock.history import git_context\n"
+    code += "print(sorted(git_context(pathlib.Path(), 'all').items()))"
     done = Shell(tagged.path, tagged).python("-c", code, env={"PYTHONHASHSEED": "1"})
     assert done.out == str(sorted(bytes_before["all"].items()))

@@ -11,16 +11,15 @@ import pytest
 from kit.engines import ROOT
 from kit.repos import TINY_CONFIG, Repo, Result, vendor
 
-import tasks
+from ci.beamdock.rebar import PROD_RELX
 from unit.conftest import Shell, rows
 
 
 @pytest.fixture
 def module() -> ModuleType:
-    assert tasks.ALL
-    import beamdock_init  # type: ignore[import-not-found]  # tasks.py loads it under this name
+    from ci.beamdock import init
 
-    return beamdock_init  # type: ignore[no-any-return]
+    return init
 
 
 @pytest.fixture
@@ -29,7 +28,6 @@ def home(tmp_path: Path) -> Shell:
     folder = tmp_path / "source"
     folder.mkdir()
     vendor(folder)
-    shutil.copytree(ROOT / "ci" / "beamdock", folder / "ci" / "beamdock", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "ci" / "requirements.txt", folder / "ci")
     return Shell(folder, Repo(folder, "unused"))
 
@@ -49,21 +47,24 @@ def init(home: Shell, other: Repo, *args: str, code: int = 0) -> Result:
     return home.invoke("init", str(other.path), *args, code=code)
 
 
-def init_three(home: Shell, other: Repo, *args: str) -> Result:
-    """The three files that are enough."""
+def init_plain(home: Shell, other: Repo, *args: str) -> Result:
+    """All but the requirements."""
     return init(home, other, "--no-ci", *args)
 
 
 def written(done: Result, other: Repo) -> set[str]:
-    return {str(Path(line).relative_to(other.path)) for line in done.out.splitlines()}
+    """The files that it says it wrote; the rooms as one."""
+    names = {str(Path(line).relative_to(other.path)) for line in done.out.splitlines()}
+    return {"ci/beamdock" if name.startswith("ci/beamdock/") else name for name in names}
 
 
 def test_plain(home: Shell, other: Repo) -> None:
-    """The three files, byte by byte; their names on stdout; nothing to paste; what to type next."""
+    """All files, byte by byte; their names on stdout; nothing to paste; what to type next."""
     before = other.everything()
-    done = init_three(home, other)
-    assert written(done, other) == {"tasks.py", "Dockerfile", ".dockerignore"}
-    assert other.everything() == {**before, **{name: (home.path / name).read_bytes() for name in written(done, other)}}
+    done = init_plain(home, other)
+    assert written(done, other) == {"tasks.py", "Dockerfile", ".dockerignore", "ci/beamdock"}
+    names = [str(Path(line).relative_to(other.path)) for line in done.out.splitlines()]
+    assert other.everything() == {**before, **{name: (home.path / name).read_bytes() for name in names}}
     assert done.err.splitlines()[0] == f"writing into {other.path}:"
     assert done.err.splitlines()[1:] == [
         f"next, in {other.path}: uv run tasks.py build; or pip install invoke python-on-whales pyyaml, and invoke build"
@@ -71,9 +72,8 @@ def test_plain(home: Shell, other: Repo) -> None:
 
 
 def test_with_ci(home: Shell, other: Repo) -> None:
-    """The capabilities and the requirements too, and then it can hand them on."""
-    modules = {f"ci/beamdock/{f.name}" for f in (home.path / "ci" / "beamdock").glob("*.py")}
-    assert written(init(home, other), other) == {"tasks.py", "Dockerfile", ".dockerignore", "ci/requirements.txt", *modules}
+    """The requirements too; and then it can hand all of it on."""
+    assert written(init(home, other), other) == {"tasks.py", "Dockerfile", ".dockerignore", "ci/requirements.txt", "ci/beamdock"}
     assert "init " in Shell(other.path, other).invoke("--list").out
 
 
@@ -88,9 +88,9 @@ def test_twice_changes_nothing(home: Shell, other: Repo) -> None:
 
 def test_dry_run_and_quiet(home: Shell, other: Repo) -> None:
     before = other.everything()
-    done = init_three(home, other, "--dry-run")
+    done = init_plain(home, other, "--dry-run")
     assert other.everything() == before
-    assert written(done, other) == {"tasks.py", "Dockerfile", ".dockerignore"}
+    assert written(done, other) == {"tasks.py", "Dockerfile", ".dockerignore", "ci/beamdock"}
     assert done.err.startswith("would write into ")
     assert init(home, other, "--quiet").err == ""
 
@@ -119,28 +119,28 @@ def test_their_dockerfile_stays(home: Shell, other: Repo) -> None:
     other.write("Dockerfile", "FROM scratch\n")
     other.write(".dockerignore", "*\n")
     before = other.everything()
-    done = init_three(home, other)
-    assert written(done, other) == {"tasks.py", "Dockerfile.beamdock", "Dockerfile.beamdock.dockerignore", "invoke.yaml"}
+    done = init_plain(home, other)
+    assert written(done, other) == {"tasks.py", "Dockerfile.beamdock", "Dockerfile.beamdock.dockerignore", "invoke.yaml", "ci/beamdock"}
     after = other.everything()
     assert before.items() <= after.items()
     assert after["Dockerfile.beamdock.dockerignore"] == (home.path / ".dockerignore").read_bytes()
     assert rows(Shell(other.path, other).invoke("config").out)["dockerfile"] == ("Dockerfile.beamdock", "invoke.yaml:2")
-    again = init_three(home, other)
+    again = init_plain(home, other)
     assert (other.everything(), again.out) == (after, "")
     assert "dockerfile:" not in again.err
 
 
 def test_their_ignore_file_alone_stays(home: Shell, other: Repo) -> None:
     other.write(".dockerignore", "*\n")
-    assert written(init_three(home, other), other) == {"tasks.py", "Dockerfile", "Dockerfile.dockerignore"}
-    assert init_three(home, other).out == ""
+    assert written(init_plain(home, other), other) == {"tasks.py", "Dockerfile", "Dockerfile.dockerignore", "ci/beamdock"}
+    assert init_plain(home, other).out == ""
 
 
 def test_their_setting_says_where(home: Shell, other: Repo) -> None:
     other.write("invoke.yaml", "beamdock:\n  dockerfile: docker/release.Dockerfile\n")
-    ours = {"tasks.py", "docker/release.Dockerfile", "docker/release.Dockerfile.dockerignore"}
-    assert written(init_three(home, other), other) == ours
-    assert init_three(home, other).out == ""
+    ours = {"tasks.py", "docker/release.Dockerfile", "docker/release.Dockerfile.dockerignore", "ci/beamdock"}
+    assert written(init_plain(home, other), other) == ours
+    assert init_plain(home, other).out == ""
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_their_invoke_yaml_stays(home: Shell, other: Repo, text: str, shown: str
     """The lines to add are shown, and are the right ones."""
     other.write("Dockerfile", "FROM scratch\n")
     other.write("invoke.yaml", text)
-    done = init_three(home, other)
+    done = init_plain(home, other)
     assert (other.path / "invoke.yaml").read_text() == text
     assert shown in done.err
     lines = shown.split("\n", 1)[1]
     other.write("invoke.yaml", text + (lines if "under" in shown else re.sub(r"(?m)^  ", "", lines)))
     assert rows(Shell(other.path, other).invoke("config").out)["dockerfile"][0] == "Dockerfile.beamdock"
-    assert "dockerfile" not in init_three(home, other).err
+    assert "dockerfile" not in init_plain(home, other).err
 
 
 OWN = 'from invoke import task\n\n\n@task\ndef lint(c):\n    "Look at the code"\n'
@@ -184,7 +184,7 @@ def test_their_tasks_stay(home: Shell, other: Repo, name: str, text: str) -> Non
         other.write("tasks/more.py", OWN)
     shell = Shell(other.path, other)
     listed = set(re.findall(r"^  (\S+)", shell.invoke("--list").out, re.MULTILINE))
-    done = init_three(home, other)
+    done = init_plain(home, other)
     assert "beamdock.py" in written(done, other) and "tasks.py" not in written(done, other)
     assert (other.path / name).read_text() == text
     shown = re.search(rf"^{name} stays as it is; at its end add\n((?:  .*\n)+)", done.err, re.MULTILINE)
@@ -194,7 +194,7 @@ def test_their_tasks_stay(home: Shell, other: Repo, name: str, text: str) -> Non
     assert listed < now and {"docker.build", "docker.push"} <= now
     assert rows(shell.invoke("docker.config").out)["release"][0] == "tiny"
     assert rows(shell.python("beamdock.py", "config").out)["release"][0] == "tiny"
-    again = init_three(home, other)
+    again = init_plain(home, other)
     assert again.out == "" and "stays as it is" not in again.err
 
 
@@ -233,7 +233,7 @@ def test_what_is_in_the_way_stays(home: Shell, other: Repo) -> None:
     """A link to nowhere, a folder."""
     (other.path / "Dockerfile").symlink_to("nowhere")
     (other.path / "tasks.py").mkdir()
-    done = init_three(home, other)
+    done = init_plain(home, other)
     assert {"beamdock.py", "Dockerfile.beamdock"} <= written(done, other)
     assert (other.path / "Dockerfile").is_symlink() and (other.path / "tasks.py").is_dir()
 
@@ -261,10 +261,10 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
     ("text", "advice"),
     [
         (RELX + ERTS, []),
-        (RELX, [f"rebar.config has no profile prod; add:\n  {{profiles, [{{prod, [{tasks.PROD_RELX}]}}]}}."]),
+        (RELX, [f"rebar.config has no profile prod; add:\n  {{profiles, [{{prod, [{PROD_RELX}]}}]}}."]),
         (
             RELX + "{profiles, [{test, []}]}.",
-            [f"rebar.config has no profile prod; add at rebar.config:2, inside its profiles:\n  {{prod, [{tasks.PROD_RELX}]}}"],
+            [f"rebar.config has no profile prod; add at rebar.config:2, inside its profiles:\n  {{prod, [{PROD_RELX}]}}"],
         ),
         (
             RELX + "{profiles, [\n {prod, [\n  {relx, [{include_erts, false}]}]}]}.",
@@ -275,7 +275,7 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
         (
             RELX.replace("]}.", ", {dev_mode, true}]}.") + "{profiles, [{prod, [{erl_opts, []}]}]}.",
             [
-                f"rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n  {tasks.PROD_RELX}",
+                f"rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n  {PROD_RELX}",
             ],
         ),
         (RELX.replace("]}.", ", {dev_mode, true}]}.") + ERTS, []),
@@ -290,7 +290,7 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
             ["rebar.config:2 turns the extended start script off; write in its relx:\n  {extended_start_script, true}"],
         ),
         (ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}]}.', []),
-        ("{relx, [}.", [f"rebar.config:1 can't be read (}} where a term should begin); does its profile prod have {tasks.PROD_RELX}?"]),
+        ("{relx, [}.", [f"rebar.config:1 can't be read (}} where a term should begin); does its profile prod have {PROD_RELX}?"]),
     ],
 )
 def test_what_rebar_config_lacks(module: ModuleType, text: str, advice: list[str]) -> None:

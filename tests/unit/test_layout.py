@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
+from kit.repos import vendor
 
 import tasks
 from unit.conftest import Shell, rows
@@ -127,44 +129,55 @@ def test_renamed(shell: Shell) -> None:
     assert shell.python("container.py", "config").out == said
 
 
-CAPABILITY = """\
-import beamdock_tasks as core
-from dataclasses import dataclass
+OTHERS = ("ci/__init__.py", "ci/beamdock.py", "beamdock.py", "words.py", "settings.py")
 
 
-@core.command(core.Common)
-def hello(c, flags):
-    "Say which modules there are"
-    print(core.__name__, __name__, core.project_of(c, flags).release.name)
+def test_in_any_layout(shell: Shell) -> None:
+    """The rooms are loaded by path and under a name of our own: a `ci` of the repo's, and modules called like rooms, are not in
+    their way, and from a renamed tasks.py too."""
+    for name in OTHERS:
+        shell.repo.write(name, "raise SystemExit('another one')\n")
+    said = shell.invoke("config").out
+    assert "tiny" in said
+    (shell.path / "tasks.py").rename(shell.path / "container.py")
+    assert shell.invoke("--collection", "container", "config").out == said
+    assert shell.python("container.py", "config").out == said
+
+
+TWO = """\
+from invoke.collection import Collection
+import importlib.util
+
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+one, two = load("one", "beam_tasks.py"), load("two", "other/tasks.py")
+assert one.read_project.__globals__ is not two.read_project.__globals__
+ns = Collection(Collection.from_module(one, name="one"), Collection.from_module(two, name="two"))
 """
 
 
-def test_capabilities_in_any_layout(shell: Shell) -> None:
-    """Loaded by path and under names of our own: a `ci` and an `advice` of the repo's are not in their way, and from a
-    renamed tasks.py too, the tasks of which they extend."""
-    for name in ("ci/__init__.py", "beamdock.py", "hello.py", "ci/beamdock/__init__.py"):
-        shell.repo.write(name, "" if "__init__" in name else "raise SystemExit('another one')\n")
-    shell.repo.write("ci/beamdock/hello.py", CAPABILITY)
-    assert shell.invoke("hello").out == "tasks beamdock_hello tiny"
-    (shell.path / "tasks.py").rename(shell.path / "container.py")
-    assert shell.invoke("--collection", "container", "hello").out == "container beamdock_hello tiny"
-    assert shell.python("container.py", "hello").out == "container beamdock_hello tiny"
+def test_two_copies_in_one_process(hosted: Shell) -> None:
+    """Each has the rooms beside it."""
+    vendor(hosted.path / "other")
+    hosted.repo.write("tasks.py", TWO)
+    hosted.repo.edit("other/ci/beamdock/words.py", 'KEY = "beamdock"', 'KEY = "othername"')
+    assert "INVOKE_BEAMDOCK_NOFILE" in hosted.invoke("one.config", env={"INVOKE_BEAMDOCK_NOFILE": "9"}).out
+    assert "INVOKE_OTHERNAME_NOFILE" in hosted.invoke("two.config", env={"INVOKE_OTHERNAME_NOFILE": "9"}).out
 
 
-def test_capabilities_in_a_larger_collection(hosted: Shell) -> None:
-    hosted.repo.write("ci/beamdock/hello.py", CAPABILITY)
-    assert hosted.invoke("docker.hello").out == "beam_tasks beamdock_hello tiny"
-
-
-def test_without_capabilities(shell: Shell) -> None:
-    """The three vendored files are enough."""
-    assert not (shell.path / "ci").exists()
-    assert " build " in shell.invoke("--list").out
+def test_without_its_folder(shell: Shell) -> None:
+    shutil.rmtree(shell.path / "ci")
+    done = shell.invoke("config", code=2)
+    assert done.err == f"error: there is no folder ci/beamdock in {shell.path}\nhint: copy it whole, from where tasks.py came from"
 
 
 def test_the_release_of_every_task(shell: Shell) -> None:
     """--release is a flag of all tasks, goes over the setting, and is checked like one."""
-    for made in tasks.ALL:
+    for made in tasks.ns.tasks.values():
         assert {"release", "dry_run", "quiet"} <= {argument.attr_name or argument.name for argument in made.get_arguments()}, made.name
     shell.repo.edit("rebar.config", "{relx, [{release, {tiny,", '{relx, [{release, {second, "2"}, []}, {release, {tiny,')
     assert shell.invoke("config", code=2).err.startswith(
@@ -232,7 +245,10 @@ def test_dry_run_prints_one_command_and_needs_no_docker(shell: Shell, started: P
     assert len(done.out.splitlines()) == 1
     contexts = dict(word.split("=", 1) for word in done.out.split() if word.startswith(("git=", "deps=")))
     assert all(Path(folder).is_dir() for folder in contexts.values()) and set(contexts) == {"git", "deps"}
-    assert done.err == ""
+    assert done.err.splitlines() == [
+        "warning: rebar.config names config/vm.args.src, which does not exist",
+        "hint: rebar3 makes no release without it",
+    ]
     assert not started.exists()
     assert shell.repo.git("status", "--porcelain") == ""
 

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tasks
+from ci.beamdock.explain import explain
+from ci.beamdock.progress import stages_run
 
 SECRET = "s3cr3t-value"
 BUILD = "docker buildx build"
 
 
 def told(log: str, command: str = BUILD) -> str:
-    error = tasks.explain(log, command)
+    error = explain(log, command)
     assert error.code == 1
     return str(error.message)
 
@@ -222,16 +223,13 @@ def test_what_a_step_wrote(log: str, wrote: str, error: str, hint: str, tmp_path
     """The compiler's first error, or rebar3's last; and what to do where that is known."""
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "out").touch()
-    told = tasks.explain(failing(*wrote.splitlines(), log=log), BUILD, tmp_path)
+    told = explain(failing(*wrote.splitlines(), log=log), BUILD, tmp_path)
     assert str(told.message) == f"error: {error}\nhint: {hint}"
 
 
-def test_a_step_that_nobody_can_explain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ci/beamdock what a step wrote is above, and its command is named."""
-    wrote = failing("===> OTP release 28 or later is required. Version in use: 27.3.4.1", log=STEP_PLAIN)
-    assert "erlang:28" in told(wrote)
-    monkeypatch.setattr(tasks, "EXPLAIN_STEP", [])
-    assert told(wrote).startswith("error: a step of the Dockerfile failed with exit code ")
+def test_a_step_that_nobody_can_explain() -> None:
+    """What it wrote is above, and its command is named."""
+    assert told(failing("something else", log=STEP_PLAIN)).startswith("error: a step of the Dockerfile failed with exit code ")
 
 
 def test_what_the_dockerfile_copies(tmp_path: Path) -> None:
@@ -243,9 +241,7 @@ def test_what_the_dockerfile_copies(tmp_path: Path) -> None:
     )
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "x").touch()
-    assert str(tasks.explain(log, BUILD, tmp_path).message).endswith(
-        "hint: .dockerignore keeps docs/x out of the build: add !docs/x at its end"
-    )
+    assert str(explain(log, BUILD, tmp_path).message).endswith("hint: .dockerignore keeps docs/x out of the build: add !docs/x at its end")
 
 
 def test_what_another_step_missed_is_not_it() -> None:
@@ -454,16 +450,16 @@ RAN_DRAWN = """\
 
 @pytest.mark.parametrize("log", [RAN_PLAIN, RAN_DRAWN], ids=["plain", "drawn"])
 def test_the_stages_that_ran(log: str) -> None:
-    assert tasks.stages_run(log) == {"prod_compiled"}
+    assert stages_run(log) == {"prod_compiled"}
 
 
 def test_all_and_none_ran() -> None:
     drawn = RAN_DRAWN.replace("CACHED ", "")
     plain = RAN_PLAIN.replace(" CACHED", " DONE 0.1s")
-    assert tasks.stages_run(drawn) == tasks.stages_run(plain) == {"base", "builder", "prod_compiled"}
-    assert tasks.stages_run(RAN_PLAIN.replace("#8 0.276 compiled\n#8 DONE 0.3s", "#8 CACHED")) == set()
-    assert tasks.stages_run(RAN_DRAWN.replace("=> [prod_compiled", "=> CACHED [prod_compiled")) == set()
-    assert tasks.stages_run("") == set()
+    assert stages_run(drawn) == stages_run(plain) == {"base", "builder", "prod_compiled"}
+    assert stages_run(RAN_PLAIN.replace("#8 0.276 compiled\n#8 DONE 0.3s", "#8 CACHED")) == set()
+    assert stages_run(RAN_DRAWN.replace("=> [prod_compiled", "=> CACHED [prod_compiled")) == set()
+    assert stages_run("") == set()
 
 
 PULLED_PLAIN = """\
@@ -497,28 +493,28 @@ PULLED_DRAWN = """\
 @pytest.mark.parametrize("log", [PULLED_PLAIN, PULLED_DRAWN], ids=["plain", "drawn"])
 def test_what_was_pulled_did_not_run(log: str) -> None:
     """Engine 28 does not call it CACHED."""
-    assert tasks.stages_run(log) == {"prod_compiled"}
+    assert stages_run(log) == {"prod_compiled"}
 
 
 def test_one_digit_of_a_step_is_not_another() -> None:
     """#1 cached does not make #10 so."""
-    assert tasks.stages_run("#1 [a 1/1] RUN x\n#1 CACHED\n#10 [b 1/1] RUN y\n#10 DONE 0.1s\n") == {"b"}
-    assert tasks.stages_run("#1 [a 1/1] RUN x\n#1 DONE 0.1s\n#10 [b 1/1] RUN y\n#10 CACHED\n") == {"a"}
+    assert stages_run("#1 [a 1/1] RUN x\n#1 CACHED\n#10 [b 1/1] RUN y\n#10 DONE 0.1s\n") == {"b"}
+    assert stages_run("#1 [a 1/1] RUN x\n#1 DONE 0.1s\n#10 [b 1/1] RUN y\n#10 CACHED\n") == {"a"}
 
 
 def test_drawn_before_it_was_known_to_be_cached() -> None:
-    assert tasks.stages_run(" => [a 1/1] RUN x   0.0s\r\n\x1b[1A => CACHED [a 1/1] RUN x   0.0s\r\n") == set()
+    assert stages_run(" => [a 1/1] RUN x   0.0s\r\n\x1b[1A => CACHED [a 1/1] RUN x   0.0s\r\n") == set()
 
 
 def test_what_a_step_writes_is_no_step() -> None:
-    assert tasks.stages_run("#5 [a 1/1] RUN x\n#5 0.1 #6 [b 1/1] RUN y\n#5 0.2 CACHED\n#5 DONE 0.3s\n") == {"a"}
+    assert stages_run("#5 [a 1/1] RUN x\n#5 0.1 #6 [b 1/1] RUN y\n#5 0.2 CACHED\n#5 DONE 0.3s\n") == {"a"}
 
 
 @pytest.mark.parametrize("title", ["[my-stage 1/1]", "[stage-2 1/1]", "[1/2]"])
 def test_stages_with_other_names(title: str) -> None:
     """The Dockerfile is the user's: any step that ran counts. Real titles of buildx 0.29."""
     name = title.strip("[]").split()[0] if " " in title else "stage"
-    assert tasks.stages_run(f"#7 {title} RUN echo x\n#7 DONE 0.4s\n") == {name}
-    assert tasks.stages_run(f"#7 {title} RUN echo x\n#7 CACHED\n") == set()
-    assert tasks.stages_run(f" => {title} RUN echo x   0.4s\r\n") == {name}
-    assert tasks.stages_run(f" => CACHED {title} RUN echo x   0.4s\r\n") == set()
+    assert stages_run(f"#7 {title} RUN echo x\n#7 DONE 0.4s\n") == {name}
+    assert stages_run(f"#7 {title} RUN echo x\n#7 CACHED\n") == set()
+    assert stages_run(f" => {title} RUN echo x   0.4s\r\n") == {name}
+    assert stages_run(f" => CACHED {title} RUN echo x   0.4s\r\n") == set()

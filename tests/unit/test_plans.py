@@ -18,17 +18,26 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 from python_on_whales import DockerClient
 
-import tasks
+from ci.beamdock.containers import choose_container, published, run_command
+from ci.beamdock.dependencies import reduce_config
+from ci.beamdock.docker import command_of
+from ci.beamdock.flags import BuildFlags, ImageFlags, RunFlags
+from ci.beamdock.git import Tree
+from ci.beamdock.keys import deps_key
+from ci.beamdock.model import PUSHED, Build
+from ci.beamdock.plans import plan_build, target_tags
+from ci.beamdock.project import Project
+from ci.beamdock.rebar import Rebar, Release
+from ci.beamdock.settings import PATH, Settings
+from ci.beamdock.terms import read_terms
 from unit.conftest import DOCKERFILE, project, said
 
 COMMIT = "c" * 40
 IMAGE = {"type": "image"}
 
 
-def plan(
-    root: Path, flags: dict[str, Any] | None = None, target: str = "runner", tags: list[str] | None = None, **given: Any
-) -> tasks.Build:
-    return tasks.plan_build(project(root, **given), tasks.BuildFlags(**(flags or {})), target, tags or ["main"], IMAGE)
+def plan(root: Path, flags: dict[str, Any] | None = None, target: str = "runner", tags: list[str] | None = None, **given: Any) -> Build:
+    return plan_build(project(root, **given), BuildFlags(**(flags or {})), target, tags or ["main"], IMAGE)
 
 
 # -------------------------------------------------------------------------------------------------------------- tags
@@ -48,7 +57,7 @@ def plan(
 )
 def test_target_tags(tmp_path: Path, dirty: list[str], target: str, more: list[str] | None, branch: str, tags: list[str]) -> None:
     """COMMIT and branch; a dirty tree never has the bare commit's; another stage never the branch's."""
-    assert tasks.target_tags(project(tmp_path, dirty=dirty), tasks.ImageFlags(target=target, tag=more), branch) == tags
+    assert target_tags(project(tmp_path, dirty=dirty), ImageFlags(target=target, tag=more), branch) == tags
 
 
 @pytest.mark.parametrize(
@@ -74,7 +83,7 @@ def test_an_image_is_called_like_its_release(tmp_path: Path, release: str, image
 
 @given(st.text(st.sampled_from("ab1_.-AÜ "), min_size=1, max_size=8))
 def test_an_images_name_is_always_one(release: str) -> None:
-    assert re.fullmatch(rf"{tasks.PATH}", project(Path("/nowhere"), release).image)
+    assert re.fullmatch(rf"{PATH}", project(Path("/nowhere"), release).image)
 
 
 # -------------------------------------------------------------------------------------------------------- plan_build
@@ -134,7 +143,7 @@ def test_latest_is_refused(tmp_path: Path) -> None:
 def test_a_stage_called_dirty_is_refused(tmp_path: Path) -> None:
     """COMMIT-dirty is the tag of a tree with edits."""
     with pytest.raises(Exit, match="a stage can't be called dirty") as caught:
-        tasks.target_tags(project(tmp_path), tasks.ImageFlags(target="dirty"), "main")
+        target_tags(project(tmp_path), ImageFlags(target="dirty"), "main")
     assert caught.value.code == 2
 
 
@@ -152,7 +161,7 @@ def test_labels(tmp_path: Path, target: str, labelled: bool) -> None:
 def test_contexts_without_content_are_left_out(repo: Repo) -> None:
     """A fixed version reads no history, so the key has none; `git` is there where it's read."""
     assert set(plan(repo.path).contexts) == {"deps"}
-    assert set(plan(repo.path, version_term=tasks.read_terms("{git, long}.")[0]).contexts) == {"deps", "git"}
+    assert set(plan(repo.path, version_term=read_terms("{git, long}.")[0]).contexts) == {"deps", "git"}
 
 
 def test_an_app_src_that_reads_the_history(repo: Repo) -> None:
@@ -178,28 +187,6 @@ def test_a_certificate_authority(repo: Repo) -> None:
     assert (caught.value.code, str(repo.path / "certs") in said(caught)) == (2, True)
 
 
-def test_what_looks_before_a_build(repo: Repo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Capabilities are given the plan and the flags, before the contexts are written; they may refuse."""
-    assert [look.__module__ for look in tasks.BEFORE_BUILD] == ["beamdock_advice"]
-    made, flags, seen = plan(repo.path), tasks.Common(dry_run=True), []
-
-    def look(given: tasks.Build, its: tasks.Common) -> None:
-        seen.append((given, its, (repo.path / "_build").exists()))
-
-    def refuse(given: tasks.Build, its: tasks.Common) -> None:
-        raise tasks.failure("no")
-
-    monkeypatch.setattr(tasks, "BEFORE_BUILD", [look])
-    assert tasks.build_image(made, flags) is False
-    assert seen == [(made, flags, False)]
-    assert capsys.readouterr().out.startswith("docker buildx build ")
-    assert (repo.path / "_build/beamdock/deps/rebar.config").is_file()
-    monkeypatch.setattr(tasks, "BEFORE_BUILD", [refuse, look])
-    with pytest.raises(Exit, match="error: no"):
-        tasks.build_image(made, flags)
-    assert len(seen) == 1
-
-
 # ----------------------------------------------------------------------------------------------------------- options
 
 EVERYTHING: dict[str, Any] = {
@@ -219,7 +206,7 @@ def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is run and what --dry-run prints: each setting and flag once, in docker's own words."""
     monkeypatch.setenv("SSH_AUTH_SOCK", str(repo.path))
     made = plan(repo.path, {"no_cache": True, "pull": True}, tags=["main", COMMIT], **EVERYTHING)
-    words = tasks.command_of(made)
+    words = command_of(made)
     assert words[:3] == ["docker", "buildx", "build"]
     assert words[-1] == str(repo.path)
     text = "\n".join(w if not w.startswith("--") else f"\n{w}" for w in words[3:-1]).replace("=", "\n", 0)
@@ -236,14 +223,14 @@ def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_plain_command_has_no_switches(tmp_path: Path) -> None:
-    words = tasks.command_of(plan(tmp_path))
+    words = command_of(plan(tmp_path))
     assert not {"--no-cache", "--pull", "--push", "--load", "--ssh", "--network", "--platform", "--secret"} & {
         w.split("=")[0] for w in words
     }
 
 
 def test_more_goes_over_the_plan(tmp_path: Path) -> None:
-    words = tasks.command_of(plan(tmp_path), output={**tasks.PUSHED, "store": "false"})
+    words = command_of(plan(tmp_path), output={**PUSHED, "store": "false"})
     assert [w for w in words if "push=true" in w and "store=false" in w]
 
 
@@ -252,7 +239,7 @@ def test_more_goes_over_the_plan(tmp_path: Path) -> None:
 
 def key(root: Path, dockerfile: str = DOCKERFILE, flags: dict[str, Any] | None = None, **given: Any) -> str:
     given.setdefault("image", "shop")
-    return tasks.deps_key(plan(root, flags, "builder", dockerfile_text=dockerfile, **given))
+    return deps_key(plan(root, flags, "builder", dockerfile_text=dockerfile, **given))
 
 
 def test_the_key_is_a_sha256(repo: Repo) -> None:
@@ -436,15 +423,13 @@ PORTS = [
 @pytest.mark.parametrize(("port", "docker"), PORTS)
 def test_published(port: str, docker: str) -> None:
     """On the loopback address, unless one is given."""
-    assert tasks.published(port) == docker
+    assert published(port) == docker
 
 
 def command(
     flags: dict[str, Any] | None = None, config: dict[str, Any] | None = None, mode: tuple[str, ...] = (), **given: Any
 ) -> list[str]:
-    return tasks.run_command(
-        project(Path("/nowhere"), **given), tasks.RunFlags(**(flags or {})), "img:tag", config or {}, mode, ["a", "b c"]
-    )
+    return run_command(project(Path("/nowhere"), **given), RunFlags(**(flags or {})), "img:tag", config or {}, mode, ["a", "b c"])
 
 
 def test_run_is_safe_by_default() -> None:
@@ -511,12 +496,12 @@ ONE, TWO = row("sd-main", "3c45f1a0c2"), row("sd-lab", "a917")
     [([ONE], "", ONE), ([ONE], "sd-main", ONE), ([ONE, TWO], "sd-lab", TWO), ([ONE, TWO], "3c45", ONE), ([ONE, TWO], "a917", TWO)],
 )
 def test_the_container_that_is_meant(containers: list[dict[str, str]], name: str, found: dict[str, str]) -> None:
-    assert tasks.choose_container(containers, name) == found
+    assert choose_container(containers, name) == found
 
 
 def test_a_name_goes_over_an_id() -> None:
     named = row("a", "ffff")
-    assert tasks.choose_container([TWO, named], "a") == named
+    assert choose_container([TWO, named], "a") == named
 
 
 @pytest.mark.parametrize(
@@ -531,13 +516,13 @@ def test_a_name_goes_over_an_id() -> None:
 )  # fmt: skip
 def test_no_container_or_several(containers: list[dict[str, str]], name: str, code: int, error: str) -> None:
     with pytest.raises(Exit) as caught:
-        tasks.choose_container(containers, name)
+        choose_container(containers, name)
     assert (caught.value.code, said(caught).startswith(error)) == (code, True)
 
 
 def test_plans_are_values() -> None:
     """Frozen, and equal where they say the same."""
-    for kind in (tasks.Settings, tasks.Project, tasks.Build, tasks.Release, tasks.Rebar, tasks.Tree, tasks.RunFlags, tasks.BuildFlags):
+    for kind in (Settings, Project, Build, Release, Rebar, Tree, RunFlags, BuildFlags):
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen  # type: ignore[union-attr]
     assert plan(Path("/nowhere")) == plan(Path("/nowhere"))
@@ -571,7 +556,7 @@ CONFIG = """\
 def test_what_does_not_concern_dependencies_leaves_the_reduced_config(old: str, new: str) -> None:
     changed = CONFIG.replace(old, new)
     assert changed != CONFIG
-    assert tasks.reduce_config(changed, "prod") == tasks.reduce_config(CONFIG, "prod")
+    assert reduce_config(changed, "prod") == reduce_config(CONFIG, "prod")
 
 
 @pytest.mark.parametrize(
@@ -587,14 +572,14 @@ def test_what_does_not_concern_dependencies_leaves_the_reduced_config(old: str, 
     ],
 )
 def test_what_decides_dependencies_changes_the_reduced_config(old: str, new: str) -> None:
-    assert tasks.reduce_config(CONFIG.replace(old, new), "prod") != tasks.reduce_config(CONFIG, "prod")
+    assert reduce_config(CONFIG.replace(old, new), "prod") != reduce_config(CONFIG, "prod")
 
 
 def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
     kept = {"deps", "plugins", "overrides", "profiles"}
-    reduced = tasks.read_terms(tasks.reduce_config(CONFIG, "prod"))
-    assert [t[0] for t in reduced] == [t[0] for t in tasks.read_terms(CONFIG) if t[0] in kept]
-    assert reduced[0] == tasks.read_terms(CONFIG)[1]
+    reduced = read_terms(reduce_config(CONFIG, "prod"))
+    assert [t[0] for t in reduced] == [t[0] for t in read_terms(CONFIG) if t[0] in kept]
+    assert reduced[0] == read_terms(CONFIG)[1]
 
 
 @pytest.mark.parametrize(
@@ -602,4 +587,4 @@ def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
     ["{deps, [}.", '{deps, [{a, #{"x" => 1}}]}.', "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.', '%% coding: Latin-1\n{x, "\udcfc"}.'],
 )
 def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
-    assert tasks.reduce_config(text, "prod") == text
+    assert reduce_config(text, "prod") == text

@@ -10,7 +10,12 @@ import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
-import tasks
+from ci.beamdock.dependencies import reduce_config
+from ci.beamdock.explain import explain
+from ci.beamdock.flags import BuildFlags
+from ci.beamdock.keys import deps_key
+from ci.beamdock.plans import plan_build
+from ci.beamdock.private import secrets_for, ssh_for
 from unit.conftest import Shell, project, rows
 
 REPOS = '{hex, [{repos, [#{name => <<"acme">>, repo_url => <<"https://hex.example">>}]}]}.\n'
@@ -30,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def secrets(
     root: Path, given: list[str], deps: dict[str, bytes] | None = None, environ: dict[str, str] | None = None, **settings: Any
 ) -> list[str]:
-    return list(tasks.secrets_for(project(root, **settings), given, DEPS if deps is None else deps, environ or {}))
+    return list(secrets_for(project(root, **settings), given, DEPS if deps is None else deps, environ or {}))
 
 
 def test_the_hex_config_goes_where_repositories_are_named(tmp_path: Path, home: Path) -> None:
@@ -71,7 +76,7 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
         'https://"x\\y/': "a:b/",
     }
     made = project(tmp_path, git_rewrites=rules)
-    plan = tasks.plan_build(made, tasks.BuildFlags(), "builder", [], {})
+    plan = plan_build(made, BuildFlags(), "builder", [], {})
     assert plan.secrets == (f"id=gitconfig,src={tmp_path}/_build/beamdock/access/gitconfig",)
     assert "access" not in plan.options()["build_contexts"]
     file = tmp_path / "gitconfig"
@@ -83,18 +88,18 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
         for a in addresses
     ]
     assert told == ["ssh://git@git.example/x.git", "git@other.example:acme/y.git", "a:b/z"]
-    assert tasks.deps_key(plan) == tasks.deps_key(tasks.plan_build(project(tmp_path), tasks.BuildFlags(), "builder", [], {}))
+    assert deps_key(plan) == deps_key(plan_build(project(tmp_path), BuildFlags(), "builder", [], {}))
 
 
 def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
     made, agent = project(tmp_path, ssh="default"), {"SSH_AUTH_SOCK": str(tmp_path)}
-    assert tasks.ssh_for(made, "", agent) == tasks.ssh_for(project(tmp_path), "default", agent) == "default"
-    assert [tasks.ssh_for(made, "", environ) for environ in ({}, {"SSH_AUTH_SOCK": ""}, {"SSH_AUTH_SOCK": f"{tmp_path}/gone"})] == [
+    assert ssh_for(made, "", agent) == ssh_for(project(tmp_path), "default", agent) == "default"
+    assert [ssh_for(made, "", environ) for environ in ({}, {"SSH_AUTH_SOCK": ""}, {"SSH_AUTH_SOCK": f"{tmp_path}/gone"})] == [
         "",
         "",
         "",
     ]
-    assert tasks.ssh_for(project(tmp_path), "", agent) == ""
+    assert ssh_for(project(tmp_path), "", agent) == ""
 
 
 @pytest.mark.parametrize(
@@ -110,15 +115,15 @@ def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
 def test_keys_that_are_of_no_use(problem: str, error: str) -> None:
     """buildx's words (0.29.1) for what --ssh names."""
     log = f'ERROR: failed to build: failed to convert agent config {{default [/k] false}}: failed to convert agent config for ID: "default": failed to parse /k: ssh: {problem}'
-    assert str(tasks.explain(log, "docker buildx build").message).startswith(error)
+    assert str(explain(log, "docker buildx build").message).startswith(error)
 
 
 def test_keys_are_files_that_are_there(tmp_path: Path, home: Path) -> None:
     (home / "id").touch()
     (tmp_path / "deploy").touch()
-    assert tasks.ssh_for(project(tmp_path), "default=~/id,deploy", {}) == f"default={home}/id,{tmp_path}/deploy"
+    assert ssh_for(project(tmp_path), "default=~/id,deploy", {}) == f"default={home}/id,{tmp_path}/deploy"
     with pytest.raises(Exit, match=rf"error: {tmp_path}/none does not exist \(--ssh\)"):
-        tasks.ssh_for(project(tmp_path), "default=none", {})
+        ssh_for(project(tmp_path), "default=none", {})
     with pytest.raises(Exit, match=r"none does not exist \(`known_hosts`, "):
         secrets(tmp_path, [], {}, known_hosts="none")
 
@@ -157,9 +162,9 @@ def test_where_the_mirror_comes_from_is_shown(shell: Shell) -> None:
 
 def test_a_repository_in_rebar_config_does_not_spoil_the_reducer(repo: Repo) -> None:
     """The `hex` entry is kept in one form, and what does not concern dependencies is left out beside it."""
-    reduced = tasks.reduce_config(f"{{erl_opts, []}}.\n{REPOS}", "prod")
+    reduced = reduce_config(f"{{erl_opts, []}}.\n{REPOS}", "prod")
     assert reduced == '{hex,[{repos,[#{name=><<"acme">>,repo_url=><<"https://hex.example">>}]}]}.\n'
-    assert tasks.reduce_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}'), "prod") == reduced
-    assert tasks.reduce_config(f"%% here\n{REPOS.replace(', ', ',  ')}", "prod") == reduced
+    assert reduce_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}'), "prod") == reduced
+    assert reduce_config(f"%% here\n{REPOS.replace(', ', ',  ')}", "prod") == reduced
     odd = '{hex, #{"text" => 1}}.\n'
-    assert tasks.reduce_config(odd, "prod") == odd
+    assert reduce_config(odd, "prod") == odd

@@ -11,23 +11,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
 
-import tasks
+from ci.beamdock import settings as room
+from ci.beamdock.settings import FIELDS, SHAPES, Settings, check, take_environment, yaml_lines
 from unit.conftest import Shell, said
 
-WHERE = {name: f"invoke.yaml:{i}" for i, name in enumerate(tasks.FIELDS, 2)}
+WHERE = {name: f"invoke.yaml:{i}" for i, name in enumerate(FIELDS, 2)}
 
 
-def resolve(configured: dict[str, Any], **environment: str) -> tasks.Settings:
-    return tasks.resolve(configured, environment, WHERE)[0]
+def resolve(configured: dict[str, Any], **environment: str) -> Settings:
+    return room.resolve(configured, environment, WHERE)[0]
 
 
 def test_nothing_set_gives_the_defaults() -> None:
-    settings, sources = tasks.resolve({}, {}, {})
-    assert (settings, sources) == (tasks.Settings(), {})
+    settings, sources = room.resolve({}, {}, {})
+    assert (settings, sources) == (Settings(), {})
 
 
 def test_two_settings_share_no_list() -> None:
-    assert tasks.Settings().build_packages is not tasks.Settings().build_packages
+    assert Settings().build_packages is not Settings().build_packages
 
 
 RIGHT: list[tuple[str, Any]] = [
@@ -41,7 +42,7 @@ RIGHT: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), RIGHT)
 def test_what_fits_is_taken(name: str, value: Any) -> None:
-    settings, sources = tasks.resolve({name: value}, {}, WHERE)
+    settings, sources = room.resolve({name: value}, {}, WHERE)
     assert getattr(settings, name) == value
     assert sources == {name: WHERE[name]}
 
@@ -88,7 +89,7 @@ def test_what_does_not_fit_is_named_with_its_place(name: str, value: Any, error:
 
 def test_a_key_of_a_table_is_text_too() -> None:
     with pytest.raises(Exit, match="build_args"):
-        tasks.resolve({"build_args": {1: "a"}}, {}, {})
+        room.resolve({"build_args": {1: "a"}}, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_an_unknown_setting(name: str, near: str) -> None:
     """Refused, with its place and the nearest that there is; an empty one too."""
     for value in ("x", None):
         with pytest.raises(Exit) as caught:
-            tasks.resolve({name: value}, {}, {name: "invoke.yaml:7"})
+            room.resolve({name: value}, {}, {name: "invoke.yaml:7"})
         assert (
             said(caught) == f"error: unknown setting `{name}` (invoke.yaml:7)\nhint: did you mean `{near}`? `invoke config` lists them all"
         )
@@ -106,13 +107,13 @@ def test_an_unknown_setting(name: str, near: str) -> None:
 
 def test_an_unknown_setting_like_no_other() -> None:
     with pytest.raises(Exit) as caught:
-        tasks.resolve({"zzz": "x"}, {}, {})
+        room.resolve({"zzz": "x"}, {}, {})
     assert said(caught) == "error: unknown setting `zzz` (Invoke's configuration)\nhint: `invoke config` lists them all"
 
 
 def test_none_is_not_set() -> None:
     """`release:` with nothing behind it is the default."""
-    assert tasks.resolve(dict.fromkeys(tasks.FIELDS), {}, WHERE) == (tasks.Settings(), {})
+    assert room.resolve(dict.fromkeys(FIELDS), {}, WHERE) == (Settings(), {})
 
 
 FROM_ENVIRONMENT: list[tuple[str, str, Any]] = [
@@ -139,7 +140,7 @@ def test_a_variable_that_does_not_fit_is_named(name: str, text: str) -> None:
     assert (caught.value.code, f"(INVOKE_BEAMDOCK_{name.upper()})" in said(caught)) == (2, True)
 
 
-@given(st.sampled_from(list(tasks.FIELDS)), st.text(max_size=20))
+@given(st.sampled_from(list(FIELDS)), st.text(max_size=20))
 @example("nofile", "1" * 5000)
 @example("nofile", "2026-99-99")
 def test_any_text_in_a_variable(name: str, text: str) -> None:
@@ -148,11 +149,11 @@ def test_any_text_in_a_variable(name: str, text: str) -> None:
         settings = resolve({}, **{name: text})
     except Exit:
         return
-    assert tasks.check(name, getattr(settings, name), "") is not None
+    assert check(name, getattr(settings, name), "") is not None
 
 
 def test_a_variable_goes_over_the_file() -> None:
-    settings, sources = tasks.resolve({"release": "a", "profile": "p"}, {"release": "b"}, WHERE)
+    settings, sources = room.resolve({"release": "a", "profile": "p"}, {"release": "b"}, WHERE)
     assert (settings.release, settings.profile) == ("b", "p")
     assert sources == {"release": "INVOKE_BEAMDOCK_RELEASE", "profile": WHERE["profile"]}
 
@@ -164,7 +165,7 @@ def test_a_variable_mends_the_file() -> None:
 def test_take_environment() -> None:
     """Ours are taken out, so that Invoke doesn't cast them; others stay."""
     environ = {"INVOKE_BEAMDOCK_BUILD_BASE": "x", "INVOKE_BEAMDOCK_ZZZ": "", "INVOKE_BEAMDOCKER": "y", "INVOKE_DEBUG": "1", "HOME": "/"}
-    assert tasks.take_environment(environ) == {"build_base": "x", "zzz": ""}
+    assert take_environment(environ) == {"build_base": "x", "zzz": ""}
     assert environ == {"INVOKE_BEAMDOCKER": "y", "INVOKE_DEBUG": "1", "HOME": "/"}
 
 
@@ -187,7 +188,7 @@ YAML = [
 @pytest.mark.parametrize(("text", "lines"), YAML)
 def test_yaml_lines(tmp_path: Path, text: str, lines: dict[str, str]) -> None:
     (tmp_path / "invoke.yaml").write_bytes(text.encode())
-    assert tasks.yaml_lines(tmp_path / "invoke.yaml", {"image": "a", "release": "b"}) == lines
+    assert yaml_lines(tmp_path / "invoke.yaml", {"image": "a", "release": "b"}) == lines
 
 
 def test_yaml_lines_of_values_that_others_gave(tmp_path: Path) -> None:
@@ -195,28 +196,28 @@ def test_yaml_lines_of_values_that_others_gave(tmp_path: Path) -> None:
     (tmp_path / "invoke.yaml").write_text("beamdock:\n  image: a\n  nofile: 1\n  build_packages: [x]\n  build_args: {A: b}\n")
     lines = {"image": "invoke.yaml:2", "nofile": "invoke.yaml:3", "build_packages": "invoke.yaml:4", "build_args": "invoke.yaml:5"}
     same = {"image": "a", "nofile": 1, "build_packages": ["x"], "build_args": {"A": "b"}}
-    assert tasks.yaml_lines(tmp_path / "invoke.yaml", same) == lines
+    assert yaml_lines(tmp_path / "invoke.yaml", same) == lines
     others = {"image": "b", "nofile": 2, "build_packages": ["x", "y"], "build_args": {"A": "b", "C": "d"}}
     for name, value in others.items():
-        assert tasks.yaml_lines(tmp_path / "invoke.yaml", {**same, name: value}) == {n: w for n, w in lines.items() if n != name}
-    assert tasks.yaml_lines(tmp_path / "invoke.yaml", {}) == {}
+        assert yaml_lines(tmp_path / "invoke.yaml", {**same, name: value}) == {n: w for n, w in lines.items() if n != name}
+    assert yaml_lines(tmp_path / "invoke.yaml", {}) == {}
 
 
 @pytest.mark.parametrize("text", ["- a\n", "text\n", "[1, 2]\n"])
 def test_yaml_lines_of_no_table(tmp_path: Path, text: str) -> None:
     (tmp_path / "invoke.yaml").write_text(text)
-    assert tasks.yaml_lines(tmp_path / "invoke.yaml", {"image": "a"}) == {}
+    assert yaml_lines(tmp_path / "invoke.yaml", {"image": "a"}) == {}
 
 
 def test_yaml_lines_without_a_file(tmp_path: Path) -> None:
-    assert tasks.yaml_lines(tmp_path / "none.yaml", {"image": "a"}) == {}
+    assert yaml_lines(tmp_path / "none.yaml", {"image": "a"}) == {}
 
 
-@given(st.dictionaries(st.sampled_from(list(tasks.FIELDS)), st.sampled_from(["a", 1, True, None, [], ["x"], {"a": "b"}, 1.5, {"a": 1}])))
+@given(st.dictionaries(st.sampled_from(list(FIELDS)), st.sampled_from(["a", 1, True, None, [], ["x"], {"a": "b"}, 1.5, {"a": 1}])))
 def test_resolve_gives_settings_or_an_error(configured: dict[str, Any]) -> None:
     """Whatever a file says, it's settings of the right types or an error; a value is never changed."""
     try:
-        settings, sources = tasks.resolve(configured, {}, WHERE)
+        settings, sources = room.resolve(configured, {}, WHERE)
     except Exit as error:
         assert error.code == 2
         return
@@ -226,11 +227,11 @@ def test_resolve_gives_settings_or_an_error(configured: dict[str, Any]) -> None:
 
 
 def test_every_setting_has_a_form_and_an_about() -> None:
-    for name, field in tasks.FIELDS.items():
-        assert field.type in tasks.SHAPES, name
+    for name, field in FIELDS.items():
+        assert field.type in SHAPES, name
         assert field.metadata["help"], name
         if form := field.metadata["form"]:
-            assert tasks.check(name, field.metadata["example"], "") and form
+            assert check(name, field.metadata["example"], "") and form
 
 
 # ------------------------------------------------------------------------------------------------- through real Invoke
@@ -240,7 +241,7 @@ def test_of_the_project(shell: Shell) -> None:
     """Each value with its place: a line of invoke.yaml, a variable, rebar.config, the default; flags over them."""
     shell.repo.settings("  nofile: 9\n  provenance: true\n  build_args: {A: b}\n")
     shown = shell.config(env={"INVOKE_BEAMDOCK_PROVENANCE": "false", "INVOKE_BEAMDOCK_RUNTIME_PACKAGES": "[a, b]", "INVOKE_OTHER": "x"})
-    assert set(shown) == set(tasks.FIELDS)
+    assert set(shown) == set(FIELDS)
     assert shown["nofile"] == ("9", "invoke.yaml:3")
     assert shown["provenance"] == ("false", "INVOKE_BEAMDOCK_PROVENANCE")
     assert shown["runtime_packages"] == ("a b", "INVOKE_BEAMDOCK_RUNTIME_PACKAGES")

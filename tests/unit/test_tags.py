@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-import tasks
+from ci.beamdock.git import Tree
+from ci.beamdock.tags import branch_tag, current_branch
 
 # The OCI distribution specification, <reference> as a tag.
 VALID = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
@@ -70,14 +71,14 @@ def other_form(tag: str) -> bool:
 @given(branches)
 def test_valid_and_no_other_form(branch: str) -> None:
     """Whatever a branch is called, its tag is valid and none that a commit, a release and so on would have."""
-    tag = tasks.branch_tag(branch)
+    tag = branch_tag(branch)
     assert VALID.fullmatch(tag)
     assert not other_form(tag)
 
 
 @pytest.mark.parametrize("branch", LOOKALIKES, ids=ascii)
 def test_valid_lookalikes(branch: str) -> None:
-    tag = tasks.branch_tag(branch)
+    tag = branch_tag(branch)
     assert VALID.fullmatch(tag)
     assert not other_form(tag)
 
@@ -89,51 +90,51 @@ def test_valid_lookalikes(branch: str) -> None:
 @example("a\udcff", "a\udcfe")
 def test_two_branches_have_two_tags(one: str, other: str) -> None:
     assume(one != other)
-    assert tasks.branch_tag(one) != tasks.branch_tag(other)
+    assert branch_tag(one) != branch_tag(other)
 
 
 def test_the_lookalikes_and_what_they_encode_to_are_all_apart() -> None:
     """Injective over names that were made to collide, and over branches called like another one's tag, three deep."""
     seen, now = set(LOOKALIKES), set(LOOKALIKES)
     for _ in range(3):
-        now = {tasks.branch_tag(name) for name in now}
+        now = {branch_tag(name) for name in now}
         seen |= now
-    assert len({tasks.branch_tag(name) for name in seen}) == len(seen)
+    assert len({branch_tag(name) for name in seen}) == len(seen)
 
 
 @given(branches)
 def test_a_branch_called_like_anothers_tag(branch: str) -> None:
     """Where a name is encoded, a branch that is called like the result gets another tag."""
-    once = tasks.branch_tag(branch)
+    once = branch_tag(branch)
     if once != branch:
-        assert tasks.branch_tag(once) != once
+        assert branch_tag(once) != once
 
 
 @given(st.text("abcxyz", min_size=1, max_size=20), st.data())
 def test_case_makes_a_difference(name: str, data: st.DataObject) -> None:
     other = "".join(c.upper() if data.draw(st.booleans()) else c for c in name)
     assume(other != name)
-    assert tasks.branch_tag(name) != tasks.branch_tag(other)
+    assert branch_tag(name) != branch_tag(other)
 
 
 @pytest.mark.parametrize(
     "name", ["main", "master", "feature-x", "release", "deps", "pr", "develop", "release_27.x", "a.b", "dependabot", "A", "_x", "a" * 128]
 )
 def test_ordinary_names_stay(name: str) -> None:
-    assert tasks.branch_tag(name) == name
+    assert branch_tag(name) == name
 
 
 @pytest.mark.parametrize(
     ("name", "readable"), [("feature/ü#1", "feature-u-1-"), ("-x", "x-"), ("日本", "branch-"), ("fix/a b", "fix-a-b-")]
 )
 def test_encoded_names_stay_readable(name: str, readable: str) -> None:
-    tag = tasks.branch_tag(name)
+    tag = branch_tag(name)
     assert re.fullmatch(re.escape(readable) + "[0-9a-f]{16}", tag)
 
 
 def test_the_code_is_of_the_bytes_that_git_has() -> None:
     """So another implementation (a CI's clean-up, say) can compute it: SHA-256 of the name's bytes."""
-    assert tasks.branch_tag("b/\udcff").endswith(hashlib.sha256(b"b/\xff").hexdigest()[:16])
+    assert branch_tag("b/\udcff").endswith(hashlib.sha256(b"b/\xff").hexdigest()[:16])
 
 
 def test_git_permits_the_names_that_are_tried(tmp_path: Path) -> None:
@@ -170,8 +171,8 @@ CI: list[tuple[str, dict[str, str], str]] = [
 @pytest.mark.parametrize(("environ", "branch"), [pytest.param(e, b, id=n) for n, e, b in CI])
 def test_branch_on_ci(environ: dict[str, str], branch: str) -> None:
     """On a detached HEAD, what the CI system says; a build of a tag is of no branch."""
-    assert tasks.current_branch(tasks.Tree(COMMIT, "", ()), environ) == branch
+    assert current_branch(Tree(COMMIT, "", ()), environ) == branch
 
 
 def test_a_branch_that_is_checked_out_wins() -> None:
-    assert tasks.current_branch(tasks.Tree(COMMIT, "here", ()), {"GITHUB_REF_NAME": "there", "GITHUB_REF_TYPE": "branch"}) == "here"
+    assert current_branch(Tree(COMMIT, "here", ()), {"GITHUB_REF_NAME": "there", "GITHUB_REF_TYPE": "branch"}) == "here"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
 
-import tasks
-from tasks import Atom, TermError, Tuple, read_terms
+from ci.beamdock.rebar import Rebar, Release, choose_release, has_runtime, rebar_facts
+from ci.beamdock.terms import Atom, TermError, Tuple, erlang, read_terms
 
 TERMS: list[tuple[str, Any]] = [
     ("a.", Atom("a")),
@@ -266,12 +266,12 @@ def test_long_texts_take_no_time(piece: str, around: str) -> None:
 TWO = '{relx, [{release, {one, "1"}, [a]},\n {release, {two, {git, short}}, [b]}]}.\n{profiles, [{prod, []}]}.'
 
 
-def facts(text: str, profile: str = "prod", scripted: bool = False) -> tasks.Rebar:
-    return tasks.rebar_facts(text, profile, scripted)
+def facts(text: str, profile: str = "prod", scripted: bool = False) -> Rebar:
+    return rebar_facts(text, profile, scripted)
 
 
-def chosen(text: str, wanted: str = "", profile: str = "prod", scripted: bool = False) -> tasks.Release:
-    return tasks.choose_release(facts(text, profile, scripted), wanted, profile)
+def chosen(text: str, wanted: str = "", profile: str = "prod", scripted: bool = False) -> Release:
+    return choose_release(facts(text, profile, scripted), wanted, profile)
 
 
 def test_one_release() -> None:
@@ -343,7 +343,7 @@ RUNTIME = [
 def test_is_there_a_runtime(top: str, own: str | None, profile: str, there: bool) -> None:
     relx = f'{{relx, [{{release, {{a, "1"}}, [a]}}{top and f", {top}"}]}}.'
     profiles = f"{{profiles, [{{{profile}, [{'' if own is None else f'{{relx, [{own}]}}'}]}}]}}."
-    assert tasks.has_runtime(tasks.read_terms(f"{relx} {profiles}"), profile) == there
+    assert has_runtime(read_terms(f"{relx} {profiles}"), profile) == there
 
 
 REFUSED: list[tuple[str, str, str, str]] = [
@@ -412,4 +412,4 @@ def test_odd_shapes_are_no_release(text: str) -> None:
     ],
 )
 def test_a_version_as_erlang_writes_it(text: str, shown: str) -> None:
-    assert tasks.erlang(read_terms(text + ".")[0]) == shown
+    assert erlang(read_terms(text + ".")[0]) == shown

@@ -1,0 +1,141 @@
+"""beamdock 0.1.0: what was compiled before, here or on another machine. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from .declare import Common
+from .docker import Builder, ask_docker
+from .explain import ANSI
+from .flags import BuildFlags
+from .keys import deps_key, deps_reference, digests
+from .model import Build
+from .plans import plan_build
+from .project import Project
+from .tags import branch_tag
+from .words import DEPS_LABEL, failure, say
+
+# Of the layers too that a build which compresses none has left.
+COMPRESSED = ",compression=gzip,force-compression=true"
+
+
+def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[str] = ()) -> Build:
+    """The same build with the caches of other machines: this branch's, then the default branch's. export: True for what the
+    setting says, or buildx's own words; more: caches to import first. A branch's tag carries an inline cache, which holds
+    what is in the image alone (measured); the dependencies are an image of their own."""
+    project, mode = plan.project, plan.project.settings.cache
+    default = branch_tag(project.settings.default_branch)
+    tags = list(dict.fromkeys([branch_tag(branch) if branch else default, default]))
+    folder = project.context_folder / "cache"
+    imports, hints, to, deps = [text if "=" in text else f"type=registry,ref={text}" for text in more], [], "", ""
+    if mode == "deps" and project.settings.registry:
+        deps, to = deps_reference(plan), "type=inline"
+        hints = [f"type=registry,ref={project.repository}:{tag}" for tag in (*tags, f"deps-of-{default}")]
+    elif mode == "registry" and project.settings.registry:
+        hints = [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
+        to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max{COMPRESSED}"
+    elif mode == "local":
+        hints = [f"type=local,src={folder}"] if (folder / "index.json").is_file() else []
+        to = f"type=local,dest={folder}.new,mode=max{COMPRESSED}"
+    elif "=" in mode:
+        imports, to = [*imports, mode], mode
+    to = "" if not export else export if isinstance(export, str) else to
+    if to == "type=inline" and "BUILDKIT_INLINE_CACHE" in plan.build_args:
+        to = ""  # the same in older words; BuildKit refuses both together
+    if to and "ignore-error" not in to and to != "type=inline":
+        to += ",ignore-error=true"
+    if plan.no_cache or plan.pull:
+        imports, hints = [], []
+        deps = deps if "push" in plan.output and plan.target != "builder" else ""  # push makes it anew first
+    return dataclasses.replace(plan, imports=tuple(imports), hints=tuple(hints), export=to, deps=deps)
+
+
+def last_build(project: Project) -> dict[str, Any]:
+    """What write_record left; nothing where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((project.context_folder / "deps.json").read_text()))
+    return {}
+
+
+def where_compiled(plan: Build, builder: Builder) -> str:
+    return f"{builder.identity} {plan.build_args.get('STORE', '')}".strip()
+
+
+def compiled_before(plan: Build) -> list[str]:
+    """The build caches that have these very dependencies compiled, by the last build's record."""
+    last = last_build(plan.project)
+    return list(last.get("compiled", [])) if last.get("key") == deps_key(plan) else []
+
+
+def write_record(plan: Build, builder: Builder) -> None:
+    """Note, for the next build and for --explain, what decided the dependencies and which build caches have them compiled."""
+    places = {*compiled_before(plan), *([] if plan.deps else [where_compiled(plan, builder)])}
+    record = {"key": deps_key(plan), "compiled": sorted(places), "parts": digests(plan)}
+    (plan.project.context_folder / "deps.json").write_text(json.dumps(record, indent=1))
+
+
+def about_deps(reference: str) -> list[str]:
+    """docker's words to ask the registry for a dependency image."""
+    return ["buildx", "imagetools", "inspect", "--format={{json .Image}}", reference]
+
+
+def deps_there(reference: str, answer: tuple[str, str], quiet: bool) -> bool:
+    """Has the registry this dependency image, and is it one of ours? A registry that does not answer has none."""
+    out, err = answer
+    if err.strip() and not out.strip() and "not found" not in err:
+        say(f"going on without the dependencies' image: {err.strip().splitlines()[-1].removeprefix('ERROR: ')}", quiet)
+    return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in out.replace(" ", "")
+
+
+def with_caches(plan: Build, builder: Builder, known: Sequence[str], answers: Sequence[tuple[str, str]], flags: Common) -> Build:
+    """The build with the caches that are there and of use; an error where the engine can't export what it should. known: the
+    build caches that need no help; answers: of the registry, about the dependencies' image, where it was asked already."""
+    if plan.export and plan.export != "type=inline" and not builder.exports:
+        raise failure(
+            f"this engine's image store can't export a cache ({plan.export.split(',')[0]})",
+            "`cache: deps` in invoke.yaml needs none; or switch on its containerd image store, or `docker buildx create --use`",
+        )
+    if where_compiled(plan, builder) in known:
+        return dataclasses.replace(plan, hints=(), deps="")
+    if not plan.deps:
+        return plan
+    if not deps_there(plan.deps, (answers or ask_docker(about_deps(plan.deps)))[0], flags.quiet):
+        return dataclasses.replace(plan, deps="")
+    return dataclasses.replace(plan, hints=tuple(text for text in plan.hints if ":deps-of-" not in text))
+
+
+def keep_cache(plan: Build, log: str, flags: Common) -> None:
+    """After a build: put a local cache in the place of the last one; say when an export failed, which BuildKit only shows."""
+    fresh = plan.project.context_folder / "cache.new"
+    if (fresh / "index.json").is_file():
+        shutil.rmtree(fresh.with_suffix(""), ignore_errors=True)
+        fresh.replace(fresh.with_suffix(""))
+    if plan.export and (failed := re.search(r"^#(\d+) exporting cache.*(?:\n.*)*?^#\1 ERROR:? (.*)$", ANSI.sub("", log), re.MULTILINE)):
+        say(f"the cache was not exported: {failed[2]}", flags.quiet)
+
+
+def plan_deps(project: Project, flags: BuildFlags, tags: Sequence[str], output: Mapping[str, str], branch: str) -> Build:
+    """The build of the dependencies' image, which says in a label whose key it has."""
+    plan = plan_caches(plan_build(project, flags, "builder", tags, output), branch, export="push" in output)
+    return dataclasses.replace(plan, labels={DEPS_LABEL: deps_key(plan)})
+
+
+def explain_key(plan: Build) -> None:
+    """Print what goes into the dependencies' key, and how it stands to the last build."""
+    parts = digests(plan)
+    before = last_build(plan.project).get("parts")
+    rows = [(name, digest[:12], "" if before is None else state(before.get(name), digest)) for name, digest in parts.items()]
+    rows += [(name, "-", "gone") for name in before or {} if name not in parts]
+    width = max(len(name) for name, _, _ in rows)
+    for name, digest, how in rows:
+        print(f"{name:<{width}}  {digest:<12}  {how}".rstrip())
+
+
+def state(before: Optional[str], now: str) -> str:
+    return "new" if before is None else "same" if before == now else "changed"

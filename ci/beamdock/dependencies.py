@@ -1,0 +1,106 @@
+"""beamdock 0.1.0: what decides the dependencies, and nothing else. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .rebar import name_of
+from .settings import Settings
+from .terms import Atom, Tuple, entries, read_terms, tuples, write_term
+from .words import KEY, failure
+
+# Parts of rebar.config that say nothing about dependencies: with --deps_only rebar3 runs no hook of the project's own, and
+# compiles a dependency by its own erl_opts (measured: the same beams). What is not named here stays.
+NOT_OF_DEPENDENCIES = frozenset(
+    "alias cover_enabled cover_excl_apps cover_excl_mods cover_export_enabled cover_opts cover_print_enabled ct_compile_opts ct_opts "
+    "ct_readable dialyzer dist_node edoc_opts erl_first_files erl_opts erlfmt escript_comment escript_emu_args escript_incl_apps "
+    "escript_main_app escript_name escript_shebang eunit_compile_opts eunit_first_files eunit_opts eunit_tests ex_doc extra_src_dirs hank "
+    "minimum_otp_vsn post_hooks pre_hooks proper_opts provider_hooks relx shell src_dirs xref_checks xref_extra_paths xref_ignores "
+    "xref_queries xref_warnings".split()
+)
+
+
+# The same of compiling the project: its dependencies are looked at as they are then, by their compiled files.
+NOT_OF_COMPILING = frozenset({"deps"}) | NOT_OF_DEPENDENCIES - frozenset(
+    "erl_first_files erl_opts extra_src_dirs minimum_otp_vsn post_hooks pre_hooks provider_hooks src_dirs".split()
+)
+
+
+REDUCED = ("rebar.config", "rebar.lock")
+
+
+OF_APPLICATIONS = ("apps/*/rebar.config", "lib/*/rebar.config")  # where rebar3 looks for them, if it is not told otherwise
+
+
+def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()) -> str:
+    """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe.
+    locked: dependencies to leave out too, but for the profile's: of them rebar3 takes what it finds, whatever the lock says."""
+
+    def kept(terms: list[Any], locked: frozenset[str] = frozenset()) -> list[Any]:
+        found = [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in without)]
+        return [Tuple((t[0], [d for d in t[1] if name_of(d) not in locked])) if is_deps(t) else t for t in found]
+
+    def is_deps(term: Any) -> bool:
+        return isinstance(term, Tuple) and len(term) == 2 and term[0] == "deps" and isinstance(term[1], list)
+
+    if "latin-1" in text.lower() and not text.isascii():
+        return text  # a comment may say so, and is needed to read it
+    try:
+        terms = kept(read_terms(text), locked)
+        for i, t in enumerate(terms):
+            if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
+                terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) for p in tuples(t[1]) if p[0] == profile]))
+        return "".join(f"{write_term(t)}.\n" for t in terms)
+    except ValueError:
+        return text
+
+
+def with_deps_of(applications: Iterable[str], own: set[str], text: str) -> str:
+    """A rebar.config with the dependencies of applications beside its own, as rebar3 takes them together (the first of a name counts);
+    own: the names of all applications, which are no dependencies. As it is where that is not safe, or where there are none."""
+    try:
+        terms, more = read_terms(text), [d for each in applications for deps in entries(read_terms(each), "deps") for d in deps]
+        mine = next((t for t in terms if isinstance(t, Tuple) and len(t) == 2 and t[0] == "deps"), Tuple((Atom("deps"), [])))
+        named = own | {name_of(d) for d in mine[1]}
+        deps = [*mine[1], *(d for d in more if name_of(d) not in named)]
+        if len(deps) == len(mine[1]):
+            return text
+        return "".join(f"{write_term(t)}.\n" for t in [*(t for t in terms if t is not mine), Tuple((mine[0], deps))])
+    except (TypeError, ValueError):
+        return text
+
+
+def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
+    """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
+    patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
+    found = [f for p in patterns for f in root.glob(p) if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
+    found += [f for f in root.glob("_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
+        named = [f for f in root.glob(pattern) if f.is_file()]
+        if not named:
+            raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
+        found += named
+    files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    scripted = any(name.endswith(".script") for name in files)
+    if "rebar.lock" not in files and "rebar.config" in files and not scripted:
+        own = {f.name.partition(".")[0] for f in root.glob("*/*/src/*.app.src")}
+        texts = [f.read_text(errors="replace") for pattern in OF_APPLICATIONS for f in sorted(root.glob(pattern))]
+        files["rebar.config"] = with_deps_of(texts, own, files["rebar.config"].decode(errors="surrogateescape")).encode(
+            errors="surrogateescape"
+        )
+    return files
+
+
+def reduced(
+    files: Mapping[str, bytes], profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()
+) -> dict[str, bytes]:
+    """The same files without what does not matter; whole where a script reads them, as it may look at anything."""
+    if any(name.endswith("rebar.config.script") for name in files):
+        return dict(files)
+    # A checkout is a dependency: its own erl_opts count.
+    own = {name: content for name, content in files.items() if Path(name).name in REDUCED and not name.startswith("_checkouts/")}
+    texts = {name: content.decode(errors="surrogateescape") for name, content in own.items()}
+    few = {name: reduce_config(text, profile, without, locked).encode(errors="surrogateescape") for name, text in texts.items()}
+    return {**files, **few}

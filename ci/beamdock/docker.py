@@ -1,0 +1,202 @@
+"""beamdock 0.1.0: the one place that talks to docker. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from invoke.exceptions import Exit
+
+from .declare import Common
+from .explain import explain
+from .model import Build
+from .words import failure, say
+
+# The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
+LEAST_BUILDX = (0, 13)
+
+
+def client(*call: str) -> Any:
+    """python-on-whales' client, loaded when first used (it takes 0.2 s)."""
+    from python_on_whales import DockerClient
+
+    return DockerClient(client_call=list(call) or ["docker"])
+
+
+def docker(*args: str) -> str:
+    """The output of a docker command that python-on-whales has no call for, or parses too strictly."""
+    done = subprocess.run([*map(str, client().docker_cmd), *args], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise explain(done.stderr, f"docker {args[0]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What runs the builds. direct: pushes go from it to the registry, and need no copy in the engine; exports: it can export
+    caches that are not inline; identity: whose build cache it is."""
+
+    driver: str
+    direct: bool
+    exports: bool = True
+    identity: str = ""
+
+
+def ask_docker(*questions: Sequence[str]) -> list[tuple[str, str]]:
+    """stdout and stderr of several docker commands, run side by side while python-on-whales is loaded."""
+    try:
+        asked = [subprocess.Popen(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in questions]
+    except FileNotFoundError:
+        raise failure("docker is not installed", "https://docs.docker.com/engine/install/, or on Debian ci/engine up") from None
+    client()
+    return [process.communicate() for process in asked]
+
+
+def require_engine(version: tuple[str, str]) -> None:
+    """Look at what `docker version` said: is there an engine, and is it Docker's?"""
+    if "podman" in "".join(version).lower():
+        raise failure("docker is podman here, which has no buildx", "install Docker Engine, or set DOCKER_HOST to one")
+    if '"Server":{' not in version[0]:
+        last = (version[1].strip().splitlines() or ["it says nothing"])[-1]
+        raise failure(f"no Docker engine answers: {last}", "start it, set DOCKER_HOST, or on Debian ci/engine up")
+
+
+def require_docker() -> None:
+    """Look, before anything is done, that an engine answers."""
+    require_engine(ask_docker(["version", "--format={{json .}}"])[0])
+
+
+def require_buildx(*more: Sequence[str]) -> tuple[Builder, list[tuple[str, str]]]:
+    """Look, before anything is done, that an engine answers and that a new enough buildx has a builder. more: other questions,
+    asked at the same time; their answers."""
+    questions = [["version", "--format={{json .}}"], ["info", "--format={{json .}}"], ["buildx", "inspect"], *more]
+    version, info, inspected, *answers = ask_docker(*questions)
+    require_engine(version)
+    facts = json.loads(info[0])
+    plugin = next((p["Version"] for p in facts["ClientInfo"].get("Plugins") or () if p["Name"] == "buildx"), "")
+    number = tuple(int(n) for n in re.findall(r"\d+", plugin)[:2])
+    if number < LEAST_BUILDX:
+        have = f"buildx {plugin} is too old" if number else "docker has no buildx"
+        hint = "apt-get install docker-buildx-plugin (Docker's packages) or docker-buildx (Debian's)"
+        raise failure(f"{have}: {'.'.join(map(str, LEAST_BUILDX))} or newer is needed", hint)
+    driver = re.search(r"^Driver:\s*(\S+)", inspected[0], re.MULTILINE)
+    if not driver:
+        raise failure(f"there is no buildx builder: {(inspected[1].strip().splitlines() or ['?'])[-1]}", "docker buildx ls shows them")
+    # Older ones push a second time, from the engine's copy (buildx 4f7d145).
+    containerd = "containerd.snapshotter" in str(facts["DriverStatus"])
+    own = driver[1] != "docker"
+    name = re.search(r"^Name:\s*(\S+)", inspected[0], re.MULTILINE)
+    identity = str(name[1] if own and name else facts["ID"])
+    return Builder(driver[1], own or (containerd and number >= (0, 22)), own or containerd, identity), answers
+
+
+@contextlib.contextmanager
+def watched(quiet: bool) -> Iterator[list[bytes]]:
+    """Keep what is written to stderr meanwhile, and pass it on: BuildKit draws on the terminal itself, and python-on-whales
+    lets it, so the reason of a failure is nowhere else to be read. A terminal is stood in for by a pseudo-terminal."""
+    real, chunks = os.dup(2), list[bytes]()
+    if os.isatty(2) and not quiet:
+        reader, writer = os.openpty()
+        tty.setraw(writer)
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
+    else:
+        reader, writer = os.pipe()
+
+    def copy() -> None:
+        with contextlib.suppress(OSError):  # a pseudo-terminal ends with EIO
+            while chunk := os.read(reader, 65536):
+                chunks.append(chunk)
+                if not quiet:
+                    os.write(real, chunk)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    sys.stderr.flush()
+    os.dup2(writer, 2)
+    os.close(writer)
+    thread.start()
+    try:
+        yield chunks
+    finally:
+        os.dup2(real, 2)
+        thread.join()
+        os.close(reader)
+        os.close(real)
+
+
+def command_of(plan: Build, **more: Any) -> list[str]:
+    """The command that python-on-whales would run: `false` stands in for docker, and the exception carries the words."""
+    from python_on_whales.exceptions import DockerException
+
+    try:
+        client("false").buildx.build(**{**plan.options(), **more})
+    except DockerException as error:
+        return ["docker", *error.docker_command[1:]]
+    raise AssertionError("false succeeded")
+
+
+def foreground(command: Sequence[str], stop: str = "") -> int:
+    """Run a docker command on this terminal, and give its exit code. stop: the container that Ctrl-C stops in order; the
+    command is then out of the terminal's reach, since the BEAM with +Bd takes no notice of SIGINT."""
+    child = subprocess.Popen([*map(str, client().docker_cmd), *command], start_new_session=bool(stop))
+    if not stop:
+        with ignored(signal.SIGINT):
+            return child.wait()
+
+    def end(number: int, frame: Any) -> None:
+        subprocess.Popen([*map(str, client().docker_cmd), "stop", stop], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say(f"stopping {stop}")
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def exit_code(container: str, seconds: Optional[float] = None) -> str:
+    """Wait for a container's end and give its exit code; '' where it still runs after so many seconds."""
+    waiting = [*map(str, client().docker_cmd), "wait", container]
+    try:
+        return subprocess.run(waiting, capture_output=True, text=True, timeout=seconds, check=False).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def act(flags: Common, *words: str) -> Optional[str]:
+    """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
+    if flags.dry_run:
+        print(shlex.join(["docker", *words]))
+        return None
+    return docker(*words)
+
+
+def act_on_terminal(flags: Common, words: Sequence[str], stop: str = "") -> None:
+    """The same for a command that a person talks to; its exit code becomes ours."""
+    if flags.dry_run:
+        print(shlex.join(["docker", *words]))
+    elif code := foreground(words, stop):
+        raise Exit(code=code)

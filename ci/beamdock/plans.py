@@ -1,0 +1,87 @@
+"""beamdock 0.1.0: a build planned from settings and flags. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .dependencies import dependency_files, reduced
+from .flags import BuildFlags, ImageFlags
+from .history import git_context, history_needed
+from .keys import states
+from .model import ACCESS, Build
+from .private import git_rules, secrets_for, ssh_for
+from .project import Project
+from .tags import VALID_TAG, branch_tag
+from .words import PROJECT_LABEL, REVISION_LABEL, failure
+
+
+def plan_build(
+    project: Project, flags: BuildFlags, target: str, tags: Sequence[str], output: Mapping[str, str], incremental: bool = False
+) -> Build:
+    """A build from settings and flags. tags: without the repository; incremental: on top of the last build's files."""
+    settings = project.settings
+    build_args = {
+        "BUILD_BASE": settings.build_base,
+        "RUN_BASE": settings.run_base,
+        "PROFILE": settings.profile,
+        "RELEASE": project.release.name,
+        "PROJECT": project.image.replace("/", "-"),
+        "BUILD_PACKAGES": " ".join(settings.build_packages),
+        "RUNTIME_PACKAGES": " ".join(settings.runtime_packages),
+        "DEBIAN_MIRROR": settings.debian_mirror,
+        "HEX_MIRROR": settings.hex_mirror,
+        "REBAR3": settings.rebar3,
+        "PREBUILD": settings.prebuild,
+        "WRITABLE": " ".join(settings.writable),
+        "BUILD_ENV": "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.build_env.items()),
+    }
+    build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
+    for pair in flags.build_arg or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise failure(f"--build-arg {name} has no value", f"--build-arg {name}=VALUE")
+        build_args[name] = value
+    for tag in tags:
+        if tag == "latest":
+            raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
+        if not VALID_TAG.fullmatch(tag):
+            raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
+    files = dependency_files(project.root, settings)
+    if incremental and not flags.no_cache:
+        build_args.update(states(project, build_args, files, target))
+    contexts = {"deps": reduced(files, settings.profile), ACCESS: git_rules(settings.git_rewrites)}
+    if target != "builder":
+        sources = [f.read_text(errors="replace") for p in ("src", "*/src", "*/*/src") for f in project.root.glob(f"{p}/*.app.src")]
+        contexts["git"] = git_context(project.root, history_needed(project.release.version, project.scripted, sources))
+    if settings.certificate_authority:
+        file = project.root / Path(settings.certificate_authority).expanduser()
+        if not file.is_file():
+            raise failure(f"{file} does not exist, and is the certificate_authority in invoke.yaml")
+        contexts["authority"] = {"authority.crt": file.read_bytes()}
+    image = target not in ("builder", "tarball")
+    return Build(
+        project=project,
+        target=target,
+        tags=tuple(f"{project.repository}:{tag}" for tag in dict.fromkeys(tags)),
+        build_args=build_args,
+        contexts={name: files for name, files in contexts.items() if files},
+        labels={REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image} if image else {},
+        secrets=secrets_for(project, (*settings.secrets, *(flags.secret or ())), contexts["deps"], os.environ),
+        ssh=ssh_for(project, flags.ssh, os.environ),
+        pull=flags.pull,
+        no_cache=flags.no_cache,
+        output=output,
+    )
+
+
+def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
+    """The commit's tag and the branch's, or COMMIT-TARGET alone for another stage than the runner; then --tag."""
+    tags = [project.commit_tag, *([branch_tag(branch)] if branch else [])]
+    if flags.target == "dirty":
+        raise failure("a stage can't be called dirty", f"{project.tree.commit[:8]}…-dirty is the tag of a tree with edits")
+    if flags.target != "runner":
+        tags = [f"{project.commit_tag}-{flags.target}"]
+    return [*tags, *(flags.tag or ())]

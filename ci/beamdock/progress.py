@@ -1,0 +1,69 @@
+"""beamdock 0.1.0: what a build did, out of what BuildKit wrote. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import re
+
+from .explain import ANSI
+from .model import Build
+
+
+def stages_run(log: str) -> set[str]:
+    """The stages of which BuildKit really ran a RUN step, from either form of its progress. A cached step whose layers had to be
+    pulled is not called CACHED there; but it wrote nothing."""
+    stages: dict[str, str] = {}
+    cached, wrote, pulled = set[str](), set[str](), set[str]()
+    step = ""
+    for line in ANSI.sub("", log).splitlines():
+        plain = re.match(r"#(\d+) (?:CACHED|\[(?:(\S+) +)?\d+/\d+\] RUN )?", line)
+        drawn = re.match(r" *=> (?!=>)(?:CACHED )?(\[(?:(\S+) +)?\d+/\d+\] RUN )?", line)
+        if head := plain or drawn:
+            step = head[1] or ""
+            if head[0].endswith(" RUN "):
+                stages[step] = head[2] or "stage"
+            if "CACHED" in head[0]:
+                cached.add(step)
+        if re.match(r"#\d+ \d+\.\d+ | *=> => # ", line):
+            wrote.add(step)
+        elif re.match(r"(#\d+| *=> =>) (sha256:|extracting )", line):
+            pulled.add(step)
+    return {stage for step, stage in stages.items() if step not in cached and (step in wrote or step not in pulled)}
+
+
+def summary(plan: Build, log: str, seconds: float) -> str:
+    """What a build did, for a person."""
+    ran = stages_run(log)
+    if not ran:
+        taken = plan.deps and plan.target == "builder"
+        return f"{'dependencies from the registry' if taken else 'up to date'} in {seconds:.1f} s"
+
+    def modules(stage: str, what: str) -> str:
+        """How many a stage has compiled, where it says so. On a terminal it does not: BuildKit draws no output of steps that are over."""
+        found = re.search(rf"{what}: compiled (\d+) module", log) if stage in ran else None
+        return f"{found[1]} module{'s' if found[1] != '1' else ''}" if found else ""
+
+    dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
+    if some := modules("builder", "deps"):
+        dependencies += f" ({some})"
+    project = "project compiled" if "prod_compiled" in ran else "release assembled" if "releaser" in ran else "project cached"
+    if some := modules("releaser", "work"):
+        project = f"{some} compiled"
+    return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"
+
+
+def last_error(log: str) -> str:
+    return next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
+
+
+def of_cache(log: str) -> bool:
+    """Did a build fail for a cache, and not for a step, a file that is missing, or a push?"""
+    last = last_error(log)
+    if "could not fetch content descriptor" in last:  # a layer that the registry has lost, also where it is to be pushed again
+        return True
+    return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref|push", last)
+
+
+def of_engine(log: str) -> bool:
+    """Did a build fail for a fault of the engine's own? On the containerd store it loses a layer while it unpacks the image, where
+    something else goes on at the same time (moby/buildkit#6521)."""
+    return bool(re.search("failed to prepare extraction snapshot .* does not exist", last_error(log)))

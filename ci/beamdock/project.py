@@ -1,0 +1,102 @@
+"""beamdock 0.1.0: all that is read of the files, the settings and git, once. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .declare import Common
+from .git import Tree, look_at
+from .rebar import Release, choose_release, rebar_facts
+from .settings import PATH, Settings, check, refuse_passwords, resolve, yaml_lines
+from .terms import TermError, read_terms
+from .words import KEY, failure, say
+
+
+@dataclass(frozen=True)
+class Project:
+    """All that is read of the files, the settings and git, once, before anything is planned."""
+
+    root: Path
+    settings: Settings
+    sources: Mapping[str, str]
+    release: Release
+    scripted: bool
+    tree: Tree
+    dockerfile: str
+
+    @property
+    def image(self) -> str:
+        """The image's name in a registry, in the form that the OCI distribution specification asks for."""
+        name = self.release.name.lower()
+        return self.settings.image or (name if re.fullmatch(PATH, name) else re.sub(r"[^a-z0-9]+", "-", name).strip("-")) or "release"
+
+    @property
+    def repository(self) -> str:
+        return "/".join(part for part in (self.settings.registry, self.image) if part)
+
+    @property
+    def commit_tag(self) -> str:
+        return self.tree.commit + ("-dirty" if self.tree.dirty else "")
+
+    @property
+    def context_folder(self) -> Path:
+        """This repo's cache folder: in _build, which rebar3 owns and .dockerignore keeps out."""
+        return self.root / "_build" / KEY
+
+
+def read_project(home: Path, configured: Any, environment: Mapping[str, str], flags: Common) -> Project:
+    """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down.
+
+    home: the folder of tasks.py; configured: what Invoke has under our key; environment: INVOKE_BEAMDOCK_NAME, by name."""
+    folders = [f for start in (home, Path.cwd()) for f in (start, *start.parents)]
+    root = next((f for f in folders if (f / "rebar.config").is_file()), None)
+    if not root:
+        raise failure(f"there is no rebar.config in {home}, nor above it", "tasks.py belongs beside it")
+    configured = configured or {}
+    if not hasattr(configured, "items"):
+        raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
+    # Invoke's own place for it is beside tasks.py.
+    files = [f for folder in (home, root) for n in ("invoke.yaml", "invoke.yml") if (f := folder / n).is_file()]
+    plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
+    settings, sources = resolve(plain, environment, yaml_lines(files[0], plain) if files else {})
+    given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
+    settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
+    if not settings.hex_mirror and (variable := next((n for n in ("HEX_CDN", "HEX_MIRROR") if os.environ.get(n)), "")):
+        settings, sources = dataclasses.replace(settings, hex_mirror=os.environ[variable]), {**sources, "hex_mirror": variable}
+    refuse_passwords(settings, sources)
+    scripted = (root / "rebar.config.script").is_file()
+    try:
+        rebar = rebar_facts((root / "rebar.config").read_text(encoding="utf-8", errors="replace"), settings.profile, scripted)
+    except TermError as error:
+        raise failure(
+            f"rebar.config:{error.line} can't be read: {error}", "rebar3 reads it the same way: terms, each with a full stop"
+        ) from None
+    release = choose_release(rebar, settings.release, settings.profile)
+    if settings.version:
+        try:
+            (version,) = read_terms(f"{settings.version}.")
+        except ValueError:
+            raise failure(
+                f"`version` is {settings.version!r}, and should be as rebar.config has it", 'version: "{git, long}", say'
+            ) from None
+        # What the setting says, the script has not to be guessed at for.
+        release, scripted = dataclasses.replace(release, version=version), False
+    dockerfile = root / settings.dockerfile
+    text = dockerfile.read_text(errors="replace") if dockerfile.is_file() else ""
+    return Project(root, settings, sources, release, scripted, look_at(root), text)
+
+
+def invoke(project: Project, *tasks: str) -> str:
+    """The commands to type next, for the release that these flags chose."""
+    chosen = f" --release {project.release.name}" if project.sources.get("release") == "--release" else ""
+    return ", ".join(f"invoke {name}{chosen}" for name in tasks)
+
+
+def announce(project: Project, what: str, flags: Common) -> None:
+    say(f"{project.release.name} {project.tree.commit[:8]} ({project.tree.branch or 'no branch'}): {what}", flags.quiet or flags.dry_run)

@@ -1,0 +1,64 @@
+"""beamdock 0.1.0: the form of each tag, and which branch is built. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from .git import Tree
+
+# No branch's tag has one of these forms, whatever the branch is called; some of them are for tags that are still to come.
+OTHER_FORMS = re.compile(
+    r"""[0-9a-f]{40}([0-9a-f]{24})?(-.*)?                 # a commit; of a dirty tree, of a target
+      | v?\d.*                                            # releases and dates
+      | latest
+      | (deps|pr|mr|cache|sha256)-.*                      # dependencies, pull requests, caches, signatures
+      | .*-(386|amd64|arm|arm64|loong64|mips64le|ppc64le|riscv64|s390x)(-?v\d+)?""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+ENCODED = re.compile(r".*-[0-9a-f]{16}", re.DOTALL)
+
+
+VALID_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the OCI distribution specification, <reference> as a tag
+
+
+def branch_tag(branch: str) -> str:
+    """A branch's tag: its name where that is a tag of no other form, else a readable part and 64 bits of its SHA-256."""
+    if VALID_TAG.fullmatch(branch) and not OTHER_FORMS.fullmatch(branch) and not ENCODED.fullmatch(branch):
+        return branch
+    plain = unicodedata.normalize("NFKD", branch).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", plain).strip("-.")[:100].rstrip("-.") or "branch"
+    tag = f"{slug}-{hashlib.sha256(branch.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+    return f"branch-{tag}" if OTHER_FORMS.fullmatch(tag) else tag
+
+
+# Where a CI system that checks out a detached HEAD says which branch it is: the variable, and what must be unset or
+# set with it for the name to be a branch. From each system's list of predefined variables.
+CI_BRANCHES = [
+    ("GITHUB_HEAD_REF", {}),
+    ("GITHUB_REF_NAME", {"GITHUB_REF_TYPE": "branch"}),
+    ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", {}),
+    ("CI_COMMIT_BRANCH", {}),
+    ("CIRCLE_BRANCH", {}),
+    ("BUILDKITE_BRANCH", {"BUILDKITE_TAG": ""}),
+    ("CHANGE_BRANCH", {}),  # Jenkins, a change request of a multibranch pipeline
+    ("BRANCH_NAME", {"TAG_NAME": ""}),  # Jenkins, Cloud Build
+    ("GIT_BRANCH", {"TAG_NAME": ""}),  # Jenkins, a plain pipeline: origin/NAME
+]
+
+
+def current_branch(tree: Tree, environ: Mapping[str, str]) -> str:
+    """The branch that is checked out, or that CI says it is building; '' where neither is known."""
+    if tree.branch:
+        return tree.branch
+    for variable, conditions in CI_BRANCHES:
+        if environ.get(variable) and all(environ.get(name, "") == value for name, value in conditions.items()):
+            name = environ[variable]
+            if variable == "GIT_BRANCH":  # of a build by commit it says `detached`
+                return "" if name == "detached" else name.removeprefix("origin/")
+            return name
+    return ""
