@@ -89,7 +89,7 @@ with rooms(*"build caches containers declare docker flags keys model plans proje
     from ci.beamdock.model import PUSHED
     from ci.beamdock.plans import plan_build, target_tags
     from ci.beamdock.project import Project, announce, invoke, read_project
-    from ci.beamdock.publish import local_tags, push_deps, pushed_digest
+    from ci.beamdock.publish import no_new_tags, push_deps, pushed_digest
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
     from ci.beamdock.tags import branch_tag, current_branch
     from ci.beamdock.terms import erlang
@@ -236,17 +236,11 @@ def push(c: Context, flags: PushFlags) -> None:
     tags = target_tags(project, flags, branch if flags.branch else "")
     plan = plan_caches(plan_build(project, flags, flags.target, tags, PUSHED), branch, export=True)
     announce(project, f"pushing {project.repository}", flags)
-    there = set() if flags.dry_run else local_tags(project)
     alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
-    pushed = [*plan.tags, plan.deps, *alias]
-    try:
+    with contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias]):
         if plan.deps and not flags.dry_run:
             push_deps(plan, alias, branch, flags)
         done = build_image(plan, flags)
-    finally:
-        # On overlay2 the image passes through the engine, whether or not the registry took it.
-        if not flags.dry_run and (extra := sorted(set(pushed) & local_tags(project) - there)):
-            docker("image", "rm", *extra)
     if done:
         digest = pushed_digest(plan)
         say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from .advice import warn
 from .caches import about_deps, compiled_before, keep_cache, with_caches, write_record
 from .contexts import write_context
 from .declare import Common
-from .docker import Builder, client, command_of, require_buildx, watched
+from .docker import Builder, command_of, require_buildx, started, watched
 from .explain import ANSI, explain
 from .model import Build
 from .progress import of_cache, of_engine, summary
@@ -22,15 +23,10 @@ from .words import failure, say
 
 def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, str]:
     """Run a build: whether it succeeded, and all that it wrote."""
-    from python_on_whales.exceptions import DockerException
-
-    log: list[bytes] = []
-    try:
-        with watched(quiet) as log:
-            client().buildx.build(**{**plan.options(), **more})
-    except DockerException:
-        return False, b"".join(log).decode(errors="replace")
-    return True, b"".join(log).decode(errors="replace")
+    words = command_of(plan, **more)
+    with watched(quiet) as log, started(words, stdout=subprocess.DEVNULL) as process:
+        code = process.wait()
+    return code == 0, b"".join(log).decode(errors="replace")
 
 
 def output_by(plan: Build, builder: Builder) -> dict[str, Any]:

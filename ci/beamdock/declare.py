@@ -11,6 +11,8 @@ from typing import Any, Callable, TypeVar, cast
 from invoke.context import Context
 from invoke.tasks import Task, task
 
+from .stop import stoppable
+
 
 def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
     return field(default=default, metadata={"help": about, "many": many, "optional": optional})
@@ -38,7 +40,8 @@ def command(
         flags = dataclasses.fields(kind)
 
         def run(c: Context, **values: Any) -> None:
-            body(c, kind(**values))
+            with stoppable():
+                body(c, kind(**values))
 
         one = inspect.Parameter.POSITIONAL_OR_KEYWORD
         parameters = [inspect.Parameter(f.name, one, default=f.default) for f in flags]

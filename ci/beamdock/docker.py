@@ -23,6 +23,7 @@ from invoke.exceptions import Exit
 from .declare import Common
 from .explain import explain
 from .model import Build
+from .stop import check_stopped, held
 from .words import failure, say
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
@@ -36,12 +37,31 @@ def client(*call: str) -> Any:
     return DockerClient(client_call=list(call) or ["docker"])
 
 
+@contextlib.contextmanager
+def started(words: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[str]]:
+    """A docker command, in a session of its own: a terminal's Ctrl-C reaches us alone, and what ends the block ends the command
+    with all that it has started. (A plugin that has not spoken to docker yet goes on where docker alone ends.)"""
+    check_stopped()
+    with held():
+        process = subprocess.Popen(words, text=True, start_new_session=True, **how)
+    try:
+        yield process
+    except BaseException:
+        with held(), contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.3)
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+
+
 def docker(*args: str) -> str:
     """The output of a docker command that python-on-whales has no call for, or parses too strictly."""
-    done = subprocess.run([*map(str, client().docker_cmd), *args], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise explain(done.stderr, f"docker {args[0]}")
-    return done.stdout
+    with started([*map(str, client().docker_cmd), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
+    if process.returncode:
+        raise explain(err, f"docker {args[0]}")
+    return out
 
 
 @dataclass(frozen=True)
@@ -57,12 +77,14 @@ class Builder:
 
 def ask_docker(*questions: Sequence[str]) -> list[tuple[str, str]]:
     """stdout and stderr of several docker commands, run side by side while python-on-whales is loaded."""
-    try:
-        asked = [subprocess.Popen(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in questions]
-    except FileNotFoundError:
-        raise failure("docker is not installed", "https://docs.docker.com/engine/install/, or on Debian ci/engine up") from None
-    client()
-    return [process.communicate() for process in asked]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with contextlib.ExitStack() as all_of_them:
+        try:
+            asked = [all_of_them.enter_context(started(["docker", *words], **pipes)) for words in questions]
+        except FileNotFoundError:
+            raise failure("docker is not installed", "https://docs.docker.com/engine/install/, or on Debian ci/engine up") from None
+        client()
+        return [process.communicate() for process in asked]
 
 
 def require_engine(version: tuple[str, str]) -> None:
@@ -137,11 +159,12 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
 
 
 def command_of(plan: Build, **more: Any) -> list[str]:
-    """The command that python-on-whales would run: `false` stands in for docker, and the exception carries the words."""
+    """The command that python-on-whales would run: `false` stands in for docker, and the exception carries the words. (Where it is
+    asked to stream it asks no builder first.)"""
     from python_on_whales.exceptions import DockerException
 
     try:
-        client("false").buildx.build(**{**plan.options(), **more})
+        list(client("false").buildx.build(**{**plan.options(), **more, "stream_logs": True}))
     except DockerException as error:
         return ["docker", *error.docker_command[1:]]
     raise AssertionError("false succeeded")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from invoke.exceptions import Exit
 
@@ -14,6 +15,7 @@ from .docker import ask_docker, docker
 from .flags import BuildFlags
 from .model import PUSHED, Build
 from .project import Project
+from .stop import held
 from .words import failure, say
 
 
@@ -36,6 +38,19 @@ def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags)
 def local_tags(project: Project) -> set[str]:
     """The references of this repository that the engine holds."""
     return set(docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", project.repository).split())
+
+
+@contextlib.contextmanager
+def no_new_tags(project: Project, references: Sequence[str]) -> Iterator[None]:
+    """Leave none of these in the engine that was not there: on overlay2 the image passes through it, whether or not the registry
+    took it, and where the push was stopped."""
+    there = local_tags(project)
+    try:
+        yield
+    finally:
+        with held():
+            if extra := sorted(set(references) & local_tags(project) - there):
+                docker("image", "rm", *extra)
 
 
 def pushed_digest(plan: Build) -> str:

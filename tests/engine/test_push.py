@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine
+from kit.engines import Engine, poll
 from kit.registry import PASSWORD, USER, Registry, serving
 from kit.repos import Desk, tiny_repo
 
@@ -279,3 +283,32 @@ def test_the_key_follows_what_decides_the_dependencies(tiny: Desk) -> None:
     tiny.repo.edit("Dockerfile", "compile --deps_only", "compile --deps_only ")
     others.add(key())
     assert len(others | {first}) == 9
+
+
+def test_stopped_at_once_and_in_order(shop_on_each: Desk, registry: Registry, tmp_path: Path) -> None:
+    """Each signal ends a push within a second and with one line, while docker is asked and while a step runs; in the background of a
+    script too, where SIGINT is ignored. Nothing is in the registry, nothing new in the engine or the cache folder."""
+    desk, said = shop_on_each, tmp_path / "said"
+    desk.repo.edit("Dockerfile", "    fetch ${STORE", "    sleep 60; fetch ${STORE")
+    desk.repo.commit()
+    folder = desk.repo.path / "_build" / "beamdock"
+    for moment, number, name in (("pushing", signal.SIGINT, "Ctrl-C"), ("sleep 60", signal.SIGTERM, "SIGTERM"), ("sleep 60", 2, "Ctrl-C")):
+        with said.open("w") as file:
+            push = subprocess.Popen(
+                [sys.executable, "-m", "invoke", "push", "--branch"],
+                cwd=desk.repo.path,
+                env={**desk.engine.env, **desk.repo.env},
+                stdin=subprocess.DEVNULL,
+                stderr=file,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            )
+            poll(lambda text=moment: text in said.read_text())  # type: ignore[misc]
+            push.send_signal(number)
+            began = time.monotonic()
+            assert push.wait(30) == 1
+            assert time.monotonic() - began < 2  # one, on a machine with nothing else to do
+        assert said.read_text().splitlines()[-1] == f"error: stopped by {name}"
+        assert "Traceback" not in said.read_text()
+        assert registry.tags(repository(desk)) == set()
+        assert desk.engine.images(f"{registry.address}/{repository(desk)}") == set()
+        assert [f.name for f in folder.rglob("*") if f.name.startswith("tmp")] == []

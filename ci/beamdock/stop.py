@@ -1,0 +1,65 @@
+"""beamdock 0.1.0: how a task ends where Ctrl-C, SIGTERM or a closed terminal ends it. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from .words import failure
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """No Exit, after some of which a task goes on; and no KeyboardInterrupt, at which subprocess first waits for its child."""
+
+
+class Handler:
+    """The handler of these signals. It also notes them: Python drops an exception that is raised in a callback of its own."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.name = signal.Signals(number).name
+        raise Stopped
+
+
+def check_stopped() -> None:
+    """Raise again what was dropped."""
+    handler = signal.getsignal(signal.SIGINT)
+    if isinstance(handler, Handler) and handler.name:
+        raise Stopped
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """End with one line where a signal comes. SIGINT counts in the background of a script too, where the shell has it ignored:
+    docker would end there, and the task go on. A SIGHUP that nohup has ignored stays so."""
+    handler = Handler()
+    wanted = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
+        check_stopped()
+    except Stopped:
+        raise failure(f"stopped by {'Ctrl-C' if handler.name == 'SIGINT' else handler.name}", code=1) from None
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let signals count after the block: for what must not end half done."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+        if came:
+            signal.raise_signal(came[0])
