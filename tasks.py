@@ -93,9 +93,11 @@ with rooms(*"build caches containers declare docker flags keys model plans proje
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
     from ci.beamdock.tags import branch_tag, current_branch
     from ci.beamdock.terms import erlang
-    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, say
+    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, say, told
 
-check_yaml(Path(__file__).parent)
+open_streams()
+with told():
+    check_yaml(Path(__file__).parent)
 ENVIRONMENT = take_environment(os.environ)
 
 
@@ -120,7 +122,8 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
         if build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags):
             Path(flags.tarball).mkdir(parents=True, exist_ok=True)
-            print(*(shutil.move(file, Path(flags.tarball, file.name)) for file in folder.iterdir()), sep="\n")
+            for file in folder.iterdir():
+                result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
@@ -128,7 +131,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     if build_image(plan_caches(plan, branch, flags.cache_to, flags.cache_from or ()), flags) and flags.load:
         runs = flags.target == "runner"
         say(f"next: {invoke(project, *(('run', 'console', 'push --branch') if runs else (f'shell --image {plan.tags[0]}',)))}", flags.quiet)
-        print(plan.tags[0])
+        result(plan.tags[0])
 
 
 @command(StartFlags)
@@ -179,7 +182,8 @@ def ps(c: Context, flags: Common) -> None:
     rows = "table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
     project = project_of(c, flags)
     require_docker()
-    print(act(flags, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}") or "", end="")
+    if listed := act(flags, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}"):
+        result(listed.rstrip("\n"))
 
 
 @command(StopFlags)
@@ -211,10 +215,8 @@ def diff(c: Context, flags: ContainerFlags) -> None:
     own = {"A /usr/sbin/docker-init", "A /sbin/docker-init"} & set(lines)
     folders = {f"C {folder}" for line in own for folder in ("/usr/sbin", "/usr", "/sbin") if f"{folder}/" in line}
     used = {line[2:] for line in lines if line not in own | folders}
-    print(
-        "".join(f"{line}\n" for line in lines if line not in own and (line not in folders or any(u.startswith(line[2:]) for u in used))),
-        end="",
-    )
+    if shown := [line for line in lines if line not in own and (line not in folders or any(u.startswith(line[2:]) for u in used))]:
+        result("\n".join(shown))
 
 
 @command(PushFlags)
@@ -244,7 +246,7 @@ def push(c: Context, flags: PushFlags) -> None:
     if done:
         digest = pushed_digest(plan)
         say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
-        print(f"{project.repository}@{digest}")
+        result(f"{project.repository}@{digest}")
 
 
 @command(DepsFlags)
@@ -256,7 +258,7 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
     if flags.explain:
         explain_key(draft)
     if flags.key:
-        print(deps_key(draft))
+        result(deps_key(draft))
     if flags.key or flags.explain:
         return
     if flags.push and not project.settings.registry:
@@ -266,11 +268,11 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
     if flags.push and plan.deps and not flags.dry_run:
         if deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
             say("the registry has them already", flags.quiet)
-            print(plan.tags[0])
+            result(plan.tags[0])
             return
         plan = dataclasses.replace(plan, deps="")  # asked once
     if build_image(plan, flags):
-        print(plan.tags[0])
+        result(plan.tags[0])
 
 
 @command(Common)
@@ -297,8 +299,7 @@ def config(c: Context, flags: Common) -> None:
         )
         rows.append((name, text.lower() if isinstance(value, bool) else text or "-", source))
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
-    for row in rows:
-        print(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}")
+    result("\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows))
 
 
 @command(InitFlags, positional=["dir"])

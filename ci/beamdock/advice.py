@@ -15,6 +15,7 @@ from typing import Any
 
 from .declare import Common
 from .dependencies import OF_APPLICATIONS
+from .files import find, read_text
 from .git import git
 from .model import Build
 from .project import Project
@@ -152,7 +153,7 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
         absent += [name for name, _ in named if not (root / name).is_file()]
         for name, filled in named or [(f"{usual}.src", True), (usual, False)]:
             if not found and (root / name).is_file():
-                found[name] = (root / name).read_text(encoding="utf-8", errors="replace")
+                found[name] = read_text(root / name)
                 if filled or replaces:
                     templates[name] = found[name]
     return Files(taken["vm_args"], taken["sys_config"], templates, tuple(absent))
@@ -193,9 +194,9 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
 
 def applications(root: Path) -> Iterator[list[Any]]:
     """The terms of the applications' own rebar.configs."""
-    for file in (f for pattern in OF_APPLICATIONS for f in sorted(root.glob(pattern))):
+    for file in find(root, *OF_APPLICATIONS):
         with contextlib.suppress(TermError):
-            yield read_terms(file.read_text(encoding="utf-8", errors="replace"))
+            yield read_terms(read_text(file))
 
 
 def checkouts(root: Path) -> list[Warning]:
@@ -215,9 +216,8 @@ def checkouts(root: Path) -> list[Warning]:
 def warnings(project: Project) -> list[Warning]:
     """All that there is to say about a project's files."""
     root, settings = project.root, project.settings
-    terms = read_terms((root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
-    dockerfile = root / settings.dockerfile
-    given = declared(dockerfile.read_text(encoding="utf-8", errors="replace") if dockerfile.is_file() else "")
+    terms = read_terms(read_text(root / "rebar.config"))
+    given = declared(project.dockerfile)
     files = release_files(root, terms, settings.profile, "RELX_REPLACE_OS_VARS" in given)
     found = literals(files, project.release.name)
     for file, line, name in missing(files.templates, given):
@@ -254,7 +254,7 @@ def warn(plan: Build, flags: Common) -> None:
 
 def warn_of_run(project: Project, given: set[str], flags: Common) -> None:
     """Called before each container starts: what the work tree's templates would be filled with nothing for."""
-    terms = read_terms((project.root / "rebar.config").read_text(encoding="utf-8", errors="replace"))
+    terms = read_terms(read_text(project.root / "rebar.config"))
     files = release_files(project.root, terms, project.settings.profile, "RELX_REPLACE_OS_VARS" in given)
     for file, line, name in missing(files.templates, given):
         say(f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...", flags.quiet)

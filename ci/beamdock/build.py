@@ -16,9 +16,10 @@ from .contexts import write_context
 from .declare import Common
 from .docker import Builder, command_of, require_buildx, started, watched
 from .explain import ANSI, explain
+from .files import write_whole
 from .model import Build
 from .progress import of_cache, of_engine, summary
-from .words import failure, say
+from .words import failure, result, say
 
 
 def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, str]:
@@ -59,11 +60,10 @@ def build_image(plan: Build, flags: Common) -> bool:
     plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, known, answers, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
-    project.context_folder.mkdir(parents=True, exist_ok=True)
-    (project.context_folder / ".gitignore").write_text("*\n")
+    write_whole(project.context_folder / ".gitignore", b"*\n")
     more = output_by(plan, builder)
     if flags.dry_run:
-        print(shlex.join(command_of(plan, **more)))
+        result(shlex.join(command_of(plan, **more)))
         return False
     began = time.monotonic()
     good, log = run_build(plan, more, flags.quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
@@ -13,13 +12,14 @@ from typing import Any, Optional
 from .declare import Common
 from .docker import Builder, ask_docker
 from .explain import ANSI
+from .files import write_whole
 from .flags import BuildFlags
 from .keys import deps_key, deps_reference, digests
 from .model import Build
 from .plans import plan_build
 from .project import Project
 from .tags import branch_tag
-from .words import DEPS_LABEL, failure, say
+from .words import DEPS_LABEL, failure, result, say
 
 # Of the layers too that a build which compresses none has left.
 COMPRESSED = ",compression=gzip,force-compression=true"
@@ -58,9 +58,12 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
 
 def last_build(project: Project) -> dict[str, Any]:
     """What write_record left; nothing where there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads((project.context_folder / "deps.json").read_text()))
-    return {}
+    try:
+        record = json.loads((project.context_folder / "deps.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    shapes = {"key": str, "compiled": list, "parts": dict}
+    return record if isinstance(record, dict) and all(isinstance(record.get(n), kind) for n, kind in shapes.items()) else {}
 
 
 def where_compiled(plan: Build, builder: Builder) -> str:
@@ -77,7 +80,7 @@ def write_record(plan: Build, builder: Builder) -> None:
     """Note, for the next build and for --explain, what decided the dependencies and which build caches have them compiled."""
     places = {*compiled_before(plan), *([] if plan.deps else [where_compiled(plan, builder)])}
     record = {"key": deps_key(plan), "compiled": sorted(places), "parts": digests(plan)}
-    (plan.project.context_folder / "deps.json").write_text(json.dumps(record, indent=1))
+    write_whole(plan.project.context_folder / "deps.json", json.dumps(record, indent=1).encode())
 
 
 def about_deps(reference: str) -> list[str]:
@@ -134,7 +137,7 @@ def explain_key(plan: Build) -> None:
     rows += [(name, "-", "gone") for name in before or {} if name not in parts]
     width = max(len(name) for name, _, _ in rows)
     for name, digest, how in rows:
-        print(f"{name:<{width}}  {digest:<12}  {how}".rstrip())
+        result(f"{name:<{width}}  {digest:<12}  {how}".rstrip())
 
 
 def state(before: Optional[str], now: str) -> str:

@@ -159,13 +159,11 @@ def removed(flags: Common, words: Sequence[str], what: str = "") -> bool:
 
 def emptied_mounts(project: Project, flags: CleanFlags) -> dict[str, int]:
     """Empty the project's cache mounts; which, and the bytes that each had in it."""
-    file = project.root / project.settings.dockerfile
-    dockerfile = file.read_text() if file.is_file() else ""
-    full = full_mounts(cache_mounts(dockerfile, project.image.replace("/", "-"))) if flags.caches else {}
+    full = full_mounts(cache_mounts(project.dockerfile, project.image.replace("/", "-"))) if flags.caches else {}
     folder = project.context_folder / "clean"
     platform = [f"--platform={project.settings.platform}"] if project.settings.platform else []
     if full:
-        write_context(folder, {"Dockerfile": emptying(run_base(project, dockerfile), full).encode()})
+        write_context(folder, {"Dockerfile": emptying(run_base(project, project.dockerfile), full).encode()})
         build = ["buildx", "build", "--no-cache", "--network=none", "--output=type=cacheonly", *platform, str(folder)]
         rest = full_mounts(full) if removed(flags, build, "its caches") and not flags.dry_run else full
         return {mount: size - rest.get(mount, 0) for mount, size in full.items() if size > rest.get(mount, 0)}

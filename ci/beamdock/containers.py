@@ -14,11 +14,12 @@ from invoke.exceptions import Exit
 
 from .advice import warn_of_run
 from .docker import act, act_on_terminal, docker, exit_code, require_docker
+from .files import read_text
 from .flags import ContainerFlags, RunFlags
 from .git import git
 from .project import Project, invoke
 from .tags import branch_tag
-from .words import PROJECT_LABEL, REVISION_LABEL, failure, say
+from .words import PROJECT_LABEL, REVISION_LABEL, failure, result, say
 
 
 def published(port: str) -> str:
@@ -60,7 +61,7 @@ def run_command(
 
 def variables_given(flags: RunFlags, config: Mapping[str, Any]) -> set[str]:
     """The environment variables that a container will have a value for: the image's, and those of the flags."""
-    files = [line for file in flags.env_file or () if Path(file).is_file() for line in Path(file).read_text(errors="replace").splitlines()]
+    files = [line for file in flags.env_file or () if Path(file).is_file() for line in read_text(Path(file)).splitlines()]
     pairs = [(entry.partition("=") if "=" in entry else (entry, "=", os.environ.get(entry, ""))) for entry in (*files, *(flags.env or ()))]
     return {name for name, _, value in [*(e.partition("=") for e in config.get("Env") or ()), *pairs] if value}
 
@@ -143,7 +144,7 @@ def start(project: Project, flags: RunFlags, mode: Sequence[str], args: Sequence
             raise failure(f"{name} ended at once, with exit code {ended}", f"invoke logs --name {name} shows what it wrote", 1)
         ports = docker("port", identity.strip()).strip().replace("\n", ", ")
         say(f"started {about}{ports and f': {ports}'}\nnext: {invoke(project, 'logs -f', 'attach', 'stop')}", flags.quiet)
-        print(identity.strip())
+        result(identity.strip())
 
 
 def container(project: Project, flags: ContainerFlags, stopped: bool = False) -> Mapping[str, str]:

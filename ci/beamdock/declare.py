@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, TypeVar, cast
@@ -12,6 +13,7 @@ from invoke.context import Context
 from invoke.tasks import Task, task
 
 from .stop import stoppable
+from .words import failure, told
 
 
 def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
@@ -27,6 +29,13 @@ class Common:
     release: str = flag("", "the release, where rebar.config has several")
 
 
+def whole_number(name: str, text: str) -> int:
+    """The value of a flag that is a number."""
+    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        raise failure(f"--{name} {text} is no whole number", f"--{name}=3, for example")
+    return int(text)
+
+
 Flags = TypeVar("Flags", bound=Common)
 
 
@@ -38,13 +47,16 @@ def command(
 
     def decorate(body: Callable[[Context, Flags], None]) -> Task[Any]:
         flags = dataclasses.fields(kind)
+        # Invoke is told that they are texts: it shows a stack for one that is no number.
+        numbers = [f.name for f in flags if type(f.default) is int]
 
         def run(c: Context, **values: Any) -> None:
-            with stoppable():
-                body(c, kind(**values))
+            with told(), stoppable():
+                given = {name: whole_number(name, values[name]) for name in numbers}
+                body(c, kind(**{**values, **given}))
 
         one = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = [inspect.Parameter(f.name, one, default=f.default) for f in flags]
+        parameters = [inspect.Parameter(f.name, one, default=str(f.default) if f.name in numbers else f.default) for f in flags]
         run.__signature__ = inspect.Signature([inspect.Parameter("c", one), *parameters])  # type: ignore[attr-defined]
         run.__doc__, run.__name__ = body.__doc__, body.__name__
         made: Any = task(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .files import find, read_bytes, read_text
 from .rebar import name_of
 from .settings import Settings
 from .terms import Atom, Tuple, entries, read_terms, tuples, write_term
@@ -74,20 +76,21 @@ def with_deps_of(applications: Iterable[str], own: set[str], text: str) -> str:
 
 def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
-    patterns = ["rebar.config", "rebar.config.script", "rebar.lock", "*/*/rebar.config", "*/*/rebar.config.script"]
-    found = [f for p in patterns for f in root.glob(p) if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
-    found += [f for f in root.glob("_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    own = find(root, "*/*/rebar.config", "*/*/rebar.config.script")
+    found = [root / name for name in ("rebar.config", "rebar.config.script", "rebar.lock") if os.path.lexists(root / name)]
+    found += [f for f in own if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
+    found += [f for f in find(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
     for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
-        named = [f for f in root.glob(pattern) if f.is_file()]
+        named = find(root, pattern)
         if not named:
             raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
         found += named
-    files = {f.relative_to(root).as_posix(): f.read_bytes() for f in found if f.is_file()}
+    files = {f.relative_to(root).as_posix(): read_bytes(f) for f in found}
     scripted = any(name.endswith(".script") for name in files)
     if "rebar.lock" not in files and "rebar.config" in files and not scripted:
-        own = {f.name.partition(".")[0] for f in root.glob("*/*/src/*.app.src")}
-        texts = [f.read_text(errors="replace") for pattern in OF_APPLICATIONS for f in sorted(root.glob(pattern))]
-        files["rebar.config"] = with_deps_of(texts, own, files["rebar.config"].decode(errors="surrogateescape")).encode(
+        names = {f.name.partition(".")[0] for f in find(root, "*/*/src/*.app.src")}
+        texts = [read_text(f) for f in find(root, *OF_APPLICATIONS)]
+        files["rebar.config"] = with_deps_of(texts, names, files["rebar.config"].decode(errors="surrogateescape")).encode(
             errors="surrogateescape"
         )
     return files

@@ -24,7 +24,7 @@ from .declare import Common
 from .explain import explain
 from .model import Build
 from .stop import check_stopped, held
-from .words import failure, say
+from .words import failure, result, say
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
 LEAST_BUILDX = (0, 13)
@@ -212,7 +212,7 @@ def exit_code(container: str, seconds: Optional[float] = None) -> str:
 def act(flags: Common, *words: str) -> Optional[str]:
     """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
     if flags.dry_run:
-        print(shlex.join(["docker", *words]))
+        result(shlex.join(["docker", *words]))
         return None
     return docker(*words)
 
@@ -220,6 +220,6 @@ def act(flags: Common, *words: str) -> Optional[str]:
 def act_on_terminal(flags: Common, words: Sequence[str], stop: str = "") -> None:
     """The same for a command that a person talks to; its exit code becomes ours."""
     if flags.dry_run:
-        print(shlex.join(["docker", *words]))
+        result(shlex.join(["docker", *words]))
     elif code := foreground(words, stop):
         raise Exit(code=code)

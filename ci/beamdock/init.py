@@ -16,10 +16,11 @@ from typing import Any, Optional
 
 import yaml
 
+from .files import find, read_bytes, read_text, write_whole
 from .flags import InitFlags
 from .rebar import PROD_RELX, has_runtime
 from .terms import TermError, Tuple, read_terms, tuples
-from .words import KEY, failure, say
+from .words import KEY, failure, result, say
 
 OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")
 CONFIGURATIONS = ("invoke.yaml", "invoke.yml", "invoke.json", "invoke.py")  # Invoke reads the first that exists
@@ -93,7 +94,7 @@ class Copy:
 
 def look(file: Path) -> Optional[bytes]:
     """What stands at a path: None for nothing, no bytes for a folder or a link to nowhere."""
-    return file.read_bytes() if file.is_file() else b"" if os.path.lexists(file) else None
+    return read_bytes(file) if file.is_file() else b"" if os.path.lexists(file) else None
 
 
 def source(folder: Path, *names: str) -> bytes:
@@ -101,7 +102,7 @@ def source(folder: Path, *names: str) -> bytes:
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if not found:
         raise failure(f"there is no {names[0]} in {folder} to copy", "it belongs beside tasks.py, as beamdock has it")
-    return found.read_bytes()
+    return read_bytes(found)
 
 
 def plan(script: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
@@ -123,23 +124,12 @@ def plan(script: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
         dockerfile: image,
         ".dockerignore" if general else f"{dockerfile}.dockerignore": ignore,
     }
-    files.update({f"ci/{KEY}/{f.name}": f.read_bytes() for f in sorted((home / "ci" / KEY).glob("*.py"))})
+    files.update({f"ci/{KEY}/{f.name}": read_bytes(f) for f in find(home / "ci" / KEY, "*.py")})
     if with_ci:
         files["ci/requirements.txt"] = source(home, "ci/requirements.txt")
     if dockerfile != "Dockerfile" and not any(os.path.lexists(target / name) for name in CONFIGURATIONS):
         files["invoke.yaml"] = f"{KEY}:\n  dockerfile: {dockerfile}\n".encode()
     return [Copy(name, content, look(target / name)) for name, content in files.items()]
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file at once or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def configured(target: Path) -> dict[str, Any]:
@@ -148,7 +138,7 @@ def configured(target: Path) -> dict[str, Any]:
     found: Any = None
     if file and file.suffix in (".yaml", ".yml", ".json"):
         with contextlib.suppress(yaml.YAMLError):
-            found = yaml.safe_load(file.read_text(encoding="utf-8"))
+            found = yaml.safe_load(read_text(file))
     section = found.get(KEY) if isinstance(found, dict) else None
     return section if isinstance(section, dict) else {}
 
@@ -156,7 +146,7 @@ def configured(target: Path) -> dict[str, Any]:
 def to_do(target: Path, copies: Sequence[Copy], settings: dict[str, Any]) -> list[str]:
     """What only they can do: lines to paste, and where."""
     names = [copy.name for copy in copies]
-    todo = relx_advice((target / "rebar.config").read_text(encoding="utf-8", errors="replace"), str(settings.get("profile", "prod")))
+    todo = relx_advice(read_text(target / "rebar.config"), str(settings.get("profile", "prod")))
     if names[1] != "Dockerfile" and "invoke.yaml" not in names and "dockerfile" not in settings:
         file = next(name for name in CONFIGURATIONS if os.path.lexists(target / name))
         lines = f"under {KEY}:\n  " if settings else f"\n  {KEY}:\n    "
@@ -180,7 +170,7 @@ def init_repo(tasks: Path, flags: InitFlags) -> None:
         raise failure(f"there is no folder {flags.dir}", "invoke init DIR: the folder of the other repo")
     if target.resolve() == home:
         raise failure(f"{flags.dir} is this repo itself", "invoke init DIR: the folder of another one")
-    if not (target / "rebar.config").is_file():
+    if not os.path.lexists(target / "rebar.config"):
         raise failure(f"there is no rebar.config in {flags.dir}", "DIR is the project's folder, where rebar3 is run")
     settings = configured(target)
     copies = plan(tasks.resolve(), target, str(settings.get("dockerfile", "")), flags.ci)
@@ -190,7 +180,7 @@ def init_repo(tasks: Path, flags: InitFlags) -> None:
         if copy.there is None:
             if not flags.dry_run:
                 write_whole(target / copy.name, copy.content)
-            print(target / copy.name, flush=True)
+            result(str(target / copy.name))
         elif copy.same:
             say(f"unchanged {copy.name}", flags.quiet)
         else:

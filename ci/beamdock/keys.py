@@ -25,6 +25,11 @@ def of_building(build_args: Mapping[str, str], instructions: bytes) -> list[tupl
     return [(n, v) for n, v in sorted(build_args.items()) if n in names and not proxy.fullmatch(n)]
 
 
+def in_bytes(text: str) -> bytes:
+    """A text as it came from the system: names of files and arguments may be no UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def checksum(parts: Iterable[bytes]) -> str:
     """SHA-256, in hexadecimal, of a sequence of byte strings: two of them never count as one."""
     key = hashlib.sha256()
@@ -49,9 +54,9 @@ def states(project: Project, build_args: Mapping[str, str], files: Mapping[str, 
 
     def key(stage: str, without: frozenset[str]) -> str:
         instructions = until(project.dockerfile, stage)
-        arguments = [f"{n}={v}".encode() for n, v in of_building(build_args, instructions)]
+        arguments = [in_bytes(f"{n}={v}") for n, v in of_building(build_args, instructions)]
         few = reduced({n: c for n, c in files.items() if n != "rebar.lock"}, profile, without, locked)
-        return checksum([instructions, *arguments, *(part for n, c in sorted(few.items()) for part in (n.encode(), c))])[:16]
+        return checksum([instructions, *arguments, *(part for n, c in sorted(few.items()) for part in (in_bytes(n), c))])[:16]
 
     found = {}
     if target not in ("builder", "prod_compiled", "tarball"):
@@ -64,7 +69,7 @@ def deps_parts(plan: Build) -> dict[str, bytes]:
     """All that decides the builder stage, by name: its inputs, its instructions, arguments, base and platform."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     instructions = until(plan.project.dockerfile, "builder")
-    named = {f"{n} (build argument)": v.encode() for n, v in of_building(plan.build_args, instructions)}
+    named = {f"{n} (build argument)": in_bytes(v) for n, v in of_building(plan.build_args, instructions)}
     contexts = [file for name in ("deps", "authority") for file in sorted(plan.contexts.get(name, {}).items())]
     return {
         f"{plan.project.settings.dockerfile} through builder": instructions,
@@ -76,7 +81,7 @@ def deps_parts(plan: Build) -> dict[str, bytes]:
 
 def deps_key(plan: Build) -> str:
     """The checksum of all that decides the builder stage."""
-    return checksum(part for name, content in deps_parts(plan).items() for part in (name.encode(), content))
+    return checksum(part for name, content in deps_parts(plan).items() for part in (in_bytes(name), content))
 
 
 def deps_reference(plan: Build) -> str:

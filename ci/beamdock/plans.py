@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .dependencies import dependency_files, reduced
+from .files import find, read_bytes, read_text
 from .flags import BuildFlags, ImageFlags
 from .history import git_context, history_needed
 from .keys import states
@@ -54,13 +55,13 @@ def plan_build(
         build_args.update(states(project, build_args, files, target))
     contexts = {"deps": reduced(files, settings.profile), ACCESS: git_rules(settings.git_rewrites)}
     if target != "builder":
-        sources = [f.read_text(errors="replace") for p in ("src", "*/src", "*/*/src") for f in project.root.glob(f"{p}/*.app.src")]
+        sources = [read_text(file) for file in find(project.root, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
         contexts["git"] = git_context(project.root, history_needed(project.release.version, project.scripted, sources))
     if settings.certificate_authority:
         file = project.root / Path(settings.certificate_authority).expanduser()
         if not file.is_file():
             raise failure(f"{file} does not exist, and is the certificate_authority in invoke.yaml")
-        contexts["authority"] = {"authority.crt": file.read_bytes()}
+        contexts["authority"] = {"authority.crt": read_bytes(file)}
     image = target not in ("builder", "tarball")
     return Build(
         project=project,

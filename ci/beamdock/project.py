@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .declare import Common
+from .files import read_text
 from .git import Tree, look_at
 from .rebar import Release, choose_release, rebar_facts
 from .settings import PATH, Settings, check, refuse_passwords, resolve, yaml_lines
@@ -55,7 +56,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
 
     home: the folder of tasks.py; configured: what Invoke has under our key; environment: INVOKE_BEAMDOCK_NAME, by name."""
     folders = [f for start in (home, Path.cwd()) for f in (start, *start.parents)]
-    root = next((f for f in folders if (f / "rebar.config").is_file()), None)
+    root = next((f for f in folders if os.path.lexists(f / "rebar.config")), None)
     if not root:
         raise failure(f"there is no rebar.config in {home}, nor above it", "tasks.py belongs beside it")
     configured = configured or {}
@@ -72,7 +73,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
     refuse_passwords(settings, sources)
     scripted = (root / "rebar.config.script").is_file()
     try:
-        rebar = rebar_facts((root / "rebar.config").read_text(encoding="utf-8", errors="replace"), settings.profile, scripted)
+        rebar = rebar_facts(read_text(root / "rebar.config"), settings.profile, scripted)
     except TermError as error:
         raise failure(
             f"rebar.config:{error.line} can't be read: {error}", "rebar3 reads it the same way: terms, each with a full stop"
@@ -88,7 +89,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
         # What the setting says, the script has not to be guessed at for.
         release, scripted = dataclasses.replace(release, version=version), False
     dockerfile = root / settings.dockerfile
-    text = dockerfile.read_text(errors="replace") if dockerfile.is_file() else ""
+    text = read_text(dockerfile) if os.path.lexists(dockerfile) else ""
     return Project(root, settings, sources, release, scripted, look_at(root), text)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from .files import read_text
 from .words import KEY, did_you_mean, failure
 
 
@@ -150,10 +151,10 @@ def refuse_passwords(settings: Settings, sources: Mapping[str, str]) -> None:
 
 def check_yaml(folder: Path) -> None:
     """An invoke.yaml that is no YAML is an error here, on loading: Invoke reads it next, and would show a stack."""
-    file = next((folder / name for name in ("invoke.yaml", "invoke.yml") if (folder / name).is_file()), None)
+    file = next((folder / name for name in ("invoke.yaml", "invoke.yml") if (folder / name).exists()), None)
     try:
         if file:
-            yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            yaml.compose(read_text(file, "strict"), Loader=yaml.SafeLoader)
     except (ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file.name if file else ''}{f':{mark.line + 1}' if mark else ''}"

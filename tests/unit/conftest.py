@@ -164,7 +164,8 @@ def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Se
     """A project with these settings, of no repository."""
     tree = Tree(commit, "main", tuple(dirty))
     version = given.pop("version_term", "1.0")
-    dockerfile = given.pop("dockerfile_text", DOCKERFILE)
+    there = root / "Dockerfile"
+    dockerfile = given.pop("dockerfile_text", there.read_text() if there.exists() else DOCKERFILE)
     return Project(root, Settings(**given), {}, Release(release, version, 1), False, tree, dockerfile)
 
 

@@ -1,0 +1,88 @@
+"""beamdock 0.1.0: files as they are found: what can't be read or written is an error with its name. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .words import failure, reason
+
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def owner_hint(path: Path) -> str:
+    """What to type where the system refuses access: after one `sudo invoke` files belong to root."""
+    return f"ls -ld {path} shows whose it is; chown and chmod give it back"
+
+
+def read_bytes(file: Path) -> bytes:
+    """A file's content. A pipe is refused: reading would wait for somebody who writes."""
+    try:
+        kind = stat.S_IFMT(file.stat().st_mode)
+        if kind == stat.S_IFREG:
+            return file.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        hint = owner_hint(file) if isinstance(error, PermissionError) else ""
+        raise failure(f"{file} can't be read: {reason(error)}", hint) from None
+    raise failure(f"{file} is {KINDS.get(kind, 'a device')}, and should be a file")
+
+
+def read_text(file: Path, errors: str = "replace") -> str:
+    """A file's text, UTF-8. errors: what becomes of bytes that are none."""
+    return read_bytes(file).decode("utf-8", errors)
+
+
+def find(root: Path, *patterns: str) -> list[Path]:
+    """The files that patterns name, each pattern's in order: not folders or pipes, nor links to nowhere, which editors have for
+    locks (Emacs: .#NAME)."""
+    return [file for pattern in patterns for file in sorted(root.glob(pattern)) if file.is_file()]
+
+
+@contextlib.contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """While something is written: an error that names it. Where a file stands in a folder's place, that one is named."""
+    try:
+        yield
+    except OSError as error:
+        path = Path(error.filename or place)
+        wrong = next((p for p in (place, *place.parents) if os.path.lexists(p) and not p.is_dir()), None)
+        if wrong and isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise failure(f"{wrong} is no folder", "move it away; a folder is made in its place", 1) from None
+        hint = owner_hint(path.parent) if isinstance(error, PermissionError) else ""
+        raise failure(f"{path} can't be written: {reason(error)}", hint, 1) from None
+
+
+def make_folder(folder: Path) -> Path:
+    """The folder, made with its parents where it is not there."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file at once or not at all. A link in its place is replaced, and not followed."""
+    make_folder(file.parent)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    with writing(file):
+        try:
+            with fresh.open("xb") as opened:
+                opened.write(content)
+            fresh.replace(file)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def fresh_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in another, which is gone afterwards, however that ended, if it was not moved away."""
+    with writing(parent):
+        folder = Path(tempfile.mkdtemp(dir=make_folder(parent)))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
