@@ -41,7 +41,7 @@ def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPE
     locked: dependencies to leave out too, but for the profile's: of them rebar3 takes what it finds, whatever the lock says."""
 
     def kept(terms: list[Any], locked: frozenset[str] = frozenset()) -> list[Any]:
-        found = [t for t in terms if not (isinstance(t, Tuple) and t and t[0] in without)]
+        found = [t for t in terms if not (isinstance(t, Tuple) and t and isinstance(t[0], Atom) and t[0] in without)]
         return [Tuple((t[0], [d for d in t[1] if name_of(d) not in locked])) if is_deps(t) else t for t in found]
 
     def is_deps(term: Any) -> bool:
@@ -53,7 +53,8 @@ def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPE
         terms = kept(read_terms(text), locked)
         for i, t in enumerate(terms):
             if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
-                terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) for p in tuples(t[1]) if p[0] == profile]))
+                own = [p for p in tuples(t[1]) if p[0] == profile]
+                terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) if isinstance(p[1], list) else p for p in own]))
         return "".join(f"{write_term(t)}.\n" for t in terms)
     except ValueError:
         return text

@@ -75,9 +75,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
     try:
         rebar = rebar_facts(read_text(root / "rebar.config"), settings.profile, scripted)
     except TermError as error:
-        raise failure(
-            f"rebar.config:{error.line} can't be read: {error}", "rebar3 reads it the same way: terms, each with a full stop"
-        ) from None
+        raise failure(f"rebar.config:{error.line} can't be read: {error}", error.hint) from None
     release = choose_release(rebar, settings.release, settings.profile)
     if settings.version:
         try:

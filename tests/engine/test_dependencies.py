@@ -326,14 +326,20 @@ def test_dependencies_of_applications_and_of_the_profile(shop: Shop, locked: boo
 
 
 # Terms that are written otherwise than they were read, or in quotes alone.
-ODD = r"""
+ODD = r'''
 {erl_opts, []}.
 {deps, []}.
 {overrides, [{override, plain, [
     {'end', "a \"quoted\" \\ \n \x{263a} \xfc ü"}, {'maybe', 1.5e22}, {'Atom', 1.0e-7, -0.5}, {'else', $a, $\n, 16#ff, -2#11},
-    {b, <<"bin\"ary\\">>, <<1, 2>>}, {m, #{a => [], <<"b">> => {}}}, {'\'', 'ü', 'or', a@b, '9a'}, "one " "string", [a, [b]], 1_000
+    {b, <<"bin\"ary\\">>, <<1, 2>>}, {m, #{a => [], <<"b">> => {}}}, {'\'', 'ü', 'or', a@b, '9a'}, "one " "string", [a, [b]], 1_000,
+    fun lists:map/2, [a|b], #{"a" => 1, a => 1.0, 1 => {}}, <<"\xfc", 5:3, "ab":16/little>>, <<"日"/utf8>>, [(c)|"d"], - 1,
+    ~"a\n", ~S(b\c), "two
+    lines", """
+      a "quoted"
+       text
+      """
 ]}]}.
-"""
+'''
 
 
 def test_erlang_reads_the_reduced_config_as_the_same_terms(engine28: Engine, tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
             ["rebar.config:2 turns the extended start script off; write in its relx:\n  {extended_start_script, true}"],
         ),
         (ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}]}.', []),
-        ("{relx, [}.", [f"rebar.config:1 can't be read (}} where a term should begin); does its profile prod have {PROD_RELX}?"]),
+        ("{relx, [}.", [f"rebar.config:1 can't be read (a term is missing before }}.); does its profile prod have {PROD_RELX}?"]),
     ],
 )
 def test_what_rebar_config_lacks(module: ModuleType, text: str, advice: list[str]) -> None:

@@ -583,8 +583,19 @@ def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
 
 
 @pytest.mark.parametrize(
+    "term",
+    ['{deps, [{a, #{"x" => 1, x => {}}}]}', "{x, fun lists:map/2}", '{x, <<"\\x{fc}", 1:7>>}', "{x, [a|b]}", "{[x], y}", "{#{}, 1}", "x"],
+)
+def test_terms_that_python_has_no_type_for_are_reduced_too(term: str) -> None:
+    """Their layout goes, they stay."""
+    reduced = reduce_config(f"%% why\n {term.replace(',', ' , ')} . {{erl_opts, []}}.", "prod")
+    assert reduced == reduce_config(f"{term}.", "prod")
+    assert read_terms(reduced) == read_terms(f"{term}.")
+
+
+@pytest.mark.parametrize(
     "text",
-    ["{deps, [}.", '{deps, [{a, #{"x" => 1}}]}.', "{x, fun lists:map/2}.", '{x, <<"\\x{fc}">>}.', '%% coding: Latin-1\n{x, "\udcfc"}.'],
+    ["{deps, [}.", '%% coding: Latin-1\n{x, "\udcfc"}.'],
 )
 def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
     assert reduce_config(text, "prod") == text

@@ -166,5 +166,4 @@ def test_a_repository_in_rebar_config_does_not_spoil_the_reducer(repo: Repo) -> 
     assert reduced == '{hex,[{repos,[#{name=><<"acme">>,repo_url=><<"https://hex.example">>}]}]}.\n'
     assert reduce_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}'), "prod") == reduced
     assert reduce_config(f"%% here\n{REPOS.replace(', ', ',  ')}", "prod") == reduced
-    odd = '{hex, #{"text" => 1}}.\n'
-    assert reduce_config(odd, "prod") == odd
+    assert reduce_config('{hex, #{"text" => 1}}.', "prod") == '{hex,#{"text"=>1}}.\n'
