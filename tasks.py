@@ -66,7 +66,10 @@ def rooms(*names: str) -> Iterator[None]:
                 del sys.modules[name]
 
 
-with rooms(*"build caches containers declare docker flags keys model plans project publish settings tags terms words".split()):
+with rooms(
+    *"advice build caches containers declare docker flags keys model plans progress project publish settings tags terms words".split()
+):
+    from ci.beamdock.advice import warned
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import about_deps, deps_there, explain_key, plan_caches, plan_deps
     from ci.beamdock.containers import container, find_image, remainder, start, terminal
@@ -88,6 +91,7 @@ with rooms(*"build caches containers declare docker flags keys model plans proje
     from ci.beamdock.keys import deps_key
     from ci.beamdock.model import PUSHED
     from ci.beamdock.plans import plan_build, target_tags
+    from ci.beamdock.progress import summary
     from ci.beamdock.project import Project, announce, invoke, read_project
     from ci.beamdock.publish import no_new_tags, push_deps, pushed_digest
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
@@ -120,7 +124,10 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         shutil.rmtree(project.context_folder / "tarball", ignore_errors=True)
         announce(project, f"packing {what}", flags)
         draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
-        if build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags):
+        with warned(project, flags.quiet) as builds:
+            builds += build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags)
+        if builds:
+            say(summary(builds), flags.quiet)
             Path(flags.tarball).mkdir(parents=True, exist_ok=True)
             for file in folder.iterdir():
                 result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
@@ -128,7 +135,11 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
     announce(project, f"building {plan.tags[-1]}, {what}", flags)
-    if build_image(plan_caches(plan, branch, flags.cache_to, flags.cache_from or ()), flags) and flags.load:
+    with warned(project, flags.quiet) as builds:
+        builds += build_image(plan_caches(plan, branch, flags.cache_to, flags.cache_from or ()), flags)
+    if builds:
+        say(summary(builds), flags.quiet)
+    if builds and flags.load:
         runs = flags.target == "runner"
         say(f"next: {invoke(project, *(('run', 'console', 'push --branch') if runs else (f'shell --image {plan.tags[0]}',)))}", flags.quiet)
         result(plan.tags[0])
@@ -239,11 +250,13 @@ def push(c: Context, flags: PushFlags) -> None:
     plan = plan_caches(plan_build(project, flags, flags.target, tags, PUSHED), branch, export=True)
     announce(project, f"pushing {project.repository}", flags)
     alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
-    with contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias]):
+    temporary = contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias])
+    with temporary, warned(project, flags.quiet) as builds:
         if plan.deps and not flags.dry_run:
-            push_deps(plan, alias, branch, flags)
-        done = build_image(plan, flags)
-    if done:
+            builds += push_deps(plan, alias, branch, flags)
+        builds += build_image(plan, flags)
+    if builds:
+        say(summary(builds), flags.quiet)
         digest = pushed_digest(plan)
         say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
         result(f"{project.repository}@{digest}")
@@ -271,7 +284,10 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
             result(plan.tags[0])
             return
         plan = dataclasses.replace(plan, deps="")  # asked once
-    if build_image(plan, flags):
+    with warned(project, flags.quiet) as builds:
+        builds += build_image(plan, flags)
+    if builds:
+        say(summary(builds), flags.quiet)
         result(plan.tags[0])
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from invoke.exceptions import Exit
+
 from .declare import Common
 from .dependencies import OF_APPLICATIONS
 from .files import find, read_text
 from .git import git
-from .model import Build
+from .progress import Built
 from .project import Project
 from .terms import Atom, TermError, Tuple, entries, erlang, read_terms, tuples
 from .words import KEY, say
@@ -246,10 +248,33 @@ def warnings(project: Project) -> list[Warning]:
     return found
 
 
-def warn(plan: Build, flags: Common) -> None:
-    """Called before each build."""
-    for one in warnings(plan.project):
-        say(f"warning: {one.what}\nhint: {one.hint}", flags.quiet)
+def of_release(log: str) -> list[Warning]:
+    """What relx warned of while it assembled the release: functions that are called, and that no application of it has."""
+    calls = re.findall(r"===> (\S+) calls undefined function (\S+)", log)
+    if not calls:
+        return []
+    some = ", ".join(f"{called} (in {caller})" for caller, called in calls[:3])
+    what = f"the release calls functions that are not in it: {some}{f' and {len(calls) - 3} more' if len(calls) > 3 else ''}"
+    return [Warning(what, "does `applications` in the .app.src name the applications that have them?")]
+
+
+@contextlib.contextmanager
+def warned(project: Project, quiet: bool) -> Iterator[list[Built]]:
+    """Say what there is to warn of once, when all that is built meanwhile is over: below it, and above an error. What succeeded is
+    to be put into the list."""
+    found, built = warnings(project), list[Built]()
+
+    def tell() -> None:
+        for one in [*found, *of_release("\n".join(each.log for each in built))]:
+            say(f"warning: {one.what}\nhint: {one.hint}", quiet)
+
+    try:
+        yield built
+    except Exit as error:
+        if error.code != 2:  # else nothing was begun
+            tell()
+        raise
+    tell()
 
 
 def warn_of_run(project: Project, given: set[str], flags: Common) -> None:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
+import os
 import re
 import shlex
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from .advice import warn
 from .caches import about_deps, compiled_before, keep_cache, with_caches, write_record
 from .contexts import write_context
 from .declare import Common
-from .docker import Builder, command_of, require_buildx, started, watched
-from .explain import ANSI, explain
+from .docker import Builder, ask_docker, command_of, require_buildx, started, watched
+from .explain import ANSI, Unexplained, explain
 from .files import write_whole
 from .model import Build
-from .progress import of_cache, of_engine, summary
+from .progress import Built, last_error, of_cache, of_engine, stages_run
+from .screen import Screen
 from .words import failure, result, say
 
 
-def run_build(plan: Build, more: Mapping[str, Any], quiet: bool) -> tuple[bool, str]:
-    """Run a build: whether it succeeded, and all that it wrote."""
+def run_build(plan: Build, more: Mapping[str, Any], screen: Screen) -> bool:
+    """Run a build, and give whether it succeeded; the screen has all that it wrote."""
     words = command_of(plan, **more)
-    with watched(quiet) as log, started(words, stdout=subprocess.DEVNULL) as process:
-        code = process.wait()
-    return code == 0, b"".join(log).decode(errors="replace")
+    with watched(screen), started(words, stdout=subprocess.DEVNULL) as process:
+        return process.wait() == 0
+
+
+def whole_log(screen: Screen, metadata: Path) -> str:
+    """All that the steps of a build wrote. On a terminal BuildKit draws no output of steps that are over: there its own record is
+    read, which buildx can since 0.20; with older ones it is what was drawn."""
+    if metadata.is_file():
+        reference = str(json.loads(metadata.read_text()).get("buildx.build.ref", ""))
+        out, err = ask_docker(["buildx", "history", "logs", "--progress=plain", reference.rpartition("/")[2]])[0]
+        if re.search(r"^#\d+ ", out + err, re.MULTILINE):
+            return out + err
+    return screen.log
 
 
 def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
@@ -45,8 +61,49 @@ def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
     return {}
 
 
-def build_image(plan: Build, flags: Common) -> bool:
-    """Write the contexts, run the build and say what it did; with --dry-run print the command, and give False."""
+def screen_for(flags: Common) -> Screen:
+    """As it comes on a terminal, or where that was asked for (BUILDKIT_PROGRESS is docker's own variable for it)."""
+    whole = os.isatty(2) or getattr(flags, "verbose", False) or os.environ.get("BUILDKIT_PROGRESS")
+    return Screen("none" if flags.quiet else "all" if whole else "steps")
+
+
+def run_to_the_end(plan: Build, more: Mapping[str, Any], flags: Common) -> Built:
+    """Run a build, and again where it failed for the engine's fault, or for a cache's; what it did, or the error for people."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = Path(folder, "metadata.json")
+        if os.isatty(2) and not flags.quiet:
+            more = {**more, "metadata_file": metadata}
+        if getattr(flags, "verbose", False):
+            more = {**more, "progress": "plain"}
+        good = run_build(plan, more, screen := screen_for(flags))
+        if not good and of_engine(screen.log):
+            say("the engine lost a layer of the image while it unpacked it, as it sometimes does; once more", flags.quiet)
+            good = run_build(plan, more, screen := screen_for(flags))
+        if not good and (plan.imports or plan.hints or plan.deps) and of_cache(screen.log):
+            reason = str(explain(screen.log, "docker buildx build").message).splitlines()[0]
+            say(f"a cache can't be used; once more without: {reason}", flags.quiet)
+            plan = dataclasses.replace(plan, imports=(), hints=(), deps="")
+            good = run_build(plan, more, screen := screen_for(flags))
+        error = None if good else explain(screen.log, "docker buildx build", plan.project.root)
+        show(screen.end(not good, not isinstance(error, Unexplained) and "did not complete" in last_error(screen.log)))
+        if error:
+            if flags.quiet and "output is above" in str(error.message):
+                say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", screen.log), re.MULTILINE | re.DOTALL)))
+            raise error
+        seconds = time.monotonic() - began
+        return Built(plan, whole_log(screen, metadata) if stages_run(screen.log) else screen.log, seconds)
+
+
+def show(written: bytes) -> None:
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # nobody may be there to be told
+        while written:
+            written = written[os.write(2, written) :]
+
+
+def build_image(plan: Build, flags: Common) -> list[Built]:
+    """Write the contexts, run the build and say what it did; with --dry-run print the command, and give none."""
     project = plan.project
     if not project.dockerfile:
         file = project.root / project.settings.dockerfile
@@ -56,7 +113,6 @@ def build_image(plan: Build, flags: Common) -> bool:
     builder = Builder("docker", direct=False)
     if not flags.dry_run:
         builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not known else []))
-    warn(plan, flags)
     plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, known, answers, flags)
     for name, files in plan.contexts.items():
         write_context(project.context_folder / name, files)
@@ -64,22 +120,8 @@ def build_image(plan: Build, flags: Common) -> bool:
     more = output_by(plan, builder)
     if flags.dry_run:
         result(shlex.join(command_of(plan, **more)))
-        return False
-    began = time.monotonic()
-    good, log = run_build(plan, more, flags.quiet)
-    if not good and of_engine(log):
-        say("the engine lost a layer of the image while it unpacked it, as it sometimes does; once more", flags.quiet)
-        good, log = run_build(plan, more, flags.quiet)
-    if not good and (plan.imports or plan.hints or plan.deps) and of_cache(log):
-        say(f"a cache can't be used; once more without: {str(explain(log, 'docker buildx build').message).splitlines()[0]}", flags.quiet)
-        plan = dataclasses.replace(plan, imports=(), hints=(), deps="")
-        good, log = run_build(plan, more, flags.quiet)
-    if not good:
-        error = explain(log, "docker buildx build", project.root)
-        if flags.quiet and "output is above" in str(error.message):
-            say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", log), re.MULTILINE | re.DOTALL)))
-        raise error
-    keep_cache(plan, log, flags)
-    write_record(plan, builder)
-    say(summary(plan, log, time.monotonic() - began), flags.quiet)
-    return True
+        return []
+    built = run_to_the_end(plan, more, flags)
+    keep_cache(built.plan, built.log, flags)
+    write_record(built.plan, builder)
+    return [built]

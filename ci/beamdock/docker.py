@@ -23,6 +23,7 @@ from invoke.exceptions import Exit
 from .declare import Common
 from .explain import explain
 from .model import Build
+from .screen import Screen
 from .stop import check_stopped, held
 from .words import failure, result, say
 
@@ -89,6 +90,9 @@ def ask_docker(*questions: Sequence[str]) -> list[tuple[str, str]]:
 
 def require_engine(version: tuple[str, str]) -> None:
     """Look at what `docker version` said: is there an engine, and is it Docker's?"""
+    if broken := re.search(r"^WARNING: Error (?:parsing|loading) config file[: ]+\(?(\S+?)\)?: (.*)", version[1], re.MULTILINE):
+        hint = "mend the file, or move it away: docker goes on without the logins and plugins that stand in it"
+        raise failure(f"docker can't read its configuration, {broken[1]}: {broken[2]}", hint)
     if "podman" in "".join(version).lower():
         raise failure("docker is podman here, which has no buildx", "install Docker Engine, or set DOCKER_HOST to one")
     if '"Server":{' not in version[0]:
@@ -126,11 +130,11 @@ def require_buildx(*more: Sequence[str]) -> tuple[Builder, list[tuple[str, str]]
 
 
 @contextlib.contextmanager
-def watched(quiet: bool) -> Iterator[list[bytes]]:
-    """Keep what is written to stderr meanwhile, and pass it on: BuildKit draws on the terminal itself, and python-on-whales
+def watched(screen: Screen) -> Iterator[None]:
+    """Pass what is written to stderr meanwhile through a screen, which keeps it: BuildKit writes there itself, and python-on-whales
     lets it, so the reason of a failure is nowhere else to be read. A terminal is stood in for by a pseudo-terminal."""
-    real, chunks = os.dup(2), list[bytes]()
-    if os.isatty(2) and not quiet:
+    real = os.dup(2)
+    if os.isatty(2) and screen.how == "all":
         reader, writer = os.openpty()
         tty.setraw(writer)
         fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
@@ -140,9 +144,8 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
     def copy() -> None:
         with contextlib.suppress(OSError):  # a pseudo-terminal ends with EIO
             while chunk := os.read(reader, 65536):
-                chunks.append(chunk)
-                if not quiet:
-                    os.write(real, chunk)
+                if shown := screen.feed(chunk):
+                    os.write(real, shown)
 
     thread = threading.Thread(target=copy, daemon=True)
     sys.stderr.flush()
@@ -150,7 +153,7 @@ def watched(quiet: bool) -> Iterator[list[bytes]]:
     os.close(writer)
     thread.start()
     try:
-        yield chunks
+        yield
     finally:
         os.dup2(real, 2)
         thread.join()

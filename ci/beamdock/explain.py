@@ -140,6 +140,10 @@ def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
     return failure(error.replace("/app/src/", ""), hints[0] if hints else "its output is above", 1)
 
 
+class Unexplained(Exit):
+    """A step of the Dockerfile failed, and all that is known is which."""
+
+
 def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
     """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line. root: the
     build's context."""
@@ -158,7 +162,8 @@ def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
         if error := explain_step("\n".join(wrote), root):
             return error
         words = re.sub(r"\s+", " ", step[1].replace('\\"', '"').replace("\\n", " ")).strip()
-        return failure(f"a step of the Dockerfile failed with exit code {step[2]}: {words[:200]}", "its output is above", 1)
+        what = f"a step of the Dockerfile failed with exit code {step[2]}: {words[:200]}"
+        return Unexplained(f"error: {what}\nhint: its output is above", 1)
     if copied := re.search(r'"/([^"]+)": not found$', last):
         return failure(f"the Dockerfile copies {copied[1]}, which the build does not find", absent(copied[1], root), 1)
     # On overlay2 the engine pushes, and its errors don't say that they are of a push.

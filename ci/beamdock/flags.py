@@ -18,6 +18,7 @@ class BuildFlags(Common):
     ssh: str = flag("", "default, or default=FILE of a socket or a key")
     no_cache: bool = flag(False, "build every step anew")
     pull: bool = flag(False, "look for newer base images")
+    verbose: bool = flag(False, "show all that BuildKit writes, also where it is not a terminal")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .explain import ANSI
 from .model import Build
@@ -30,22 +32,32 @@ def stages_run(log: str) -> set[str]:
     return {stage for step, stage in stages.items() if step not in cached and (step in wrote or step not in pulled)}
 
 
-def summary(plan: Build, log: str, seconds: float) -> str:
-    """What a build did, for a person."""
-    ran = stages_run(log)
-    if not ran:
+@dataclass(frozen=True)
+class Built:
+    """A build that succeeded: what it was, all that BuildKit wrote, and how long it took."""
+
+    plan: Build
+    log: str
+    seconds: float
+
+
+def summary(builds: Sequence[Built]) -> str:
+    """What the builds of one task did, for a person: one total."""
+    seconds, plan = sum(built.seconds for built in builds), builds[-1].plan
+    logs = {stage: built.log for built in builds for stage in stages_run(built.log)}
+    if not logs:
         taken = plan.deps and plan.target == "builder"
         return f"{'dependencies from the registry' if taken else 'up to date'} in {seconds:.1f} s"
 
     def modules(stage: str, what: str) -> str:
-        """How many a stage has compiled, where it says so. On a terminal it does not: BuildKit draws no output of steps that are over."""
-        found = re.search(rf"{what}: compiled (\d+) module", log) if stage in ran else None
+        """How many a stage has compiled, where it says so. On a terminal it may not: BuildKit draws no output of steps that are over."""
+        found = re.search(rf"{what}: compiled (\d+) module", logs.get(stage, ""))
         return f"{found[1]} module{'s' if found[1] != '1' else ''}" if found else ""
 
-    dependencies = "from the registry" if plan.deps else "compiled" if "builder" in ran else "cached"
+    dependencies = "compiled" if "builder" in logs else "from the registry" if plan.deps else "cached"
     if some := modules("builder", "deps"):
         dependencies += f" ({some})"
-    project = "project compiled" if "prod_compiled" in ran else "release assembled" if "releaser" in ran else "project cached"
+    project = "project compiled" if "prod_compiled" in logs else "release assembled" if "releaser" in logs else "project cached"
     if some := modules("releaser", "work"):
         project = f"{some} compiled"
     return f"built in {seconds:.1f} s: dependencies {dependencies}, {project}"

@@ -58,7 +58,13 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
     folders = [f for start in (home, Path.cwd()) for f in (start, *start.parents)]
     root = next((f for f in folders if os.path.lexists(f / "rebar.config")), None)
     if not root:
-        raise failure(f"there is no rebar.config in {home}, nor above it", "tasks.py belongs beside it")
+        below = sorted(f.parent.relative_to(home) for pattern in ("*/rebar.config", "*/*/rebar.config") for f in home.glob(pattern))
+        hint = (
+            f"is {below[0]} the project? Move tasks.py with its folder there, and `cd {below[0]}`"
+            if below
+            else "tasks.py belongs beside it"
+        )
+        raise failure(f"there is no rebar.config in {home}, nor above it", hint)
     configured = configured or {}
     if not hasattr(configured, "items"):
         raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")

@@ -39,13 +39,17 @@ def repository(desk: Desk) -> str:
 
 
 def test_pushed_and_run_on_an_empty_machine(tiny_on_each: Desk, registry: Registry, empty_engine: Engine) -> None:
-    """The digest that is printed is the registry's for both tags; nothing stays in the engine; another machine runs it."""
-    desk, commit = tiny_on_each, tiny_on_each.repo.head
+    """The digest that is printed is the registry's for both tags; nothing stays in the engine; another machine runs it. What was built
+    is told once, of the dependencies' image and of the image together, and so is a warning."""
+    desk = tiny_on_each
     desk.repo.git("checkout", "--quiet", "-b", "feature/ü#1")
+    desk.repo.edit("config/vm.args.src", "-sname tiny", "-sname tiny\n-setcookie abc")
+    commit = desk.repo.commit()
     where = f"{registry.address}/{repository(desk)}"
     done = desk.invoke("push", "--branch", f"--registry={registry.address}/test")
     digest, manifest = registry.manifest(repository(desk), commit)
     assert done.out == f"{where}@{digest}"
+    assert [done.err.count(word) for word in ("\nwarning: ", "\nbuilt in ", ": dependencies compiled")] == [1, 1, 1]
     tags = pushed(registry, desk)
     assert len(tags) == 2
     assert {registry.manifest(repository(desk), tag)[0] for tag in tags} == {digest}

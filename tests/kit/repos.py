@@ -80,7 +80,8 @@ class Result:
 
 def run(engine: Engine, repo: Repo, *words: str, code: int = 0, cwd: str = ".", env: dict[str, str] | None = None) -> Result:
     """Run a command in the repo; code is the exit code it must have. Of env, an empty value removes the variable."""
-    merged = {**engine.env, **repo.env, **(env or {})}
+    # All of BuildKit's plain progress: Result.steps reads it.
+    merged = {"BUILDKIT_PROGRESS": "plain", **engine.env, **repo.env, **(env or {})}
     done = subprocess.run(
         words,
         cwd=repo.path / cwd,
