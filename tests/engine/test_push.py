@@ -301,7 +301,7 @@ def test_stopped_at_once_and_in_order(shop_on_each: Desk, registry: Registry, tm
             push = subprocess.Popen(
                 [sys.executable, "-m", "invoke", "push", "--branch"],
                 cwd=desk.repo.path,
-                env={**desk.engine.env, **desk.repo.env},
+                env={"BUILDKIT_PROGRESS": "plain", **desk.engine.env, **desk.repo.env},
                 stdin=subprocess.DEVNULL,
                 stderr=file,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
