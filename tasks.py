@@ -120,17 +120,20 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     branch = current_branch(project.tree, os.environ)
     if flags.tarball:
         # By way of a folder of our own, so that it is known which file is the new one.
-        folder = Path(flags.tarball) if flags.dry_run else project.context_folder / "tarball"
-        shutil.rmtree(project.context_folder / "tarball", ignore_errors=True)
+        own = project.context_folder / f"tarball-{os.getpid()}"
+        folder = Path(flags.tarball) if flags.dry_run else own
         announce(project, f"packing {what}", flags)
         draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
-        with warned(project, flags.quiet) as builds:
-            builds += build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags)
-        if builds:
-            say(summary(builds), flags.quiet)
-            Path(flags.tarball).mkdir(parents=True, exist_ok=True)
-            for file in folder.iterdir():
-                result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
+        try:
+            with warned(project, flags.quiet) as builds:
+                builds += build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags)
+            if builds:
+                say(summary(builds), flags.quiet)
+                Path(flags.tarball).mkdir(parents=True, exist_ok=True)
+                for file in folder.iterdir():
+                    result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
     plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from .caches import about_deps, compiled_before, keep_cache, with_caches, write_record
-from .contexts import write_context
+from .contexts import write_contexts
 from .declare import Common
 from .docker import Builder, ask_docker, command_of, require_buildx, started, watched
 from .explain import ANSI, Unexplained, explain
-from .files import write_whole
 from .model import Build
-from .progress import Built, last_error, of_cache, of_engine, stages_run
+from .progress import Built, engine_fault, last_error, of_cache, stages_run
 from .screen import Screen
 from .words import failure, result, say
 
@@ -77,9 +76,10 @@ def run_to_the_end(plan: Build, more: Mapping[str, Any], flags: Common) -> Built
         if getattr(flags, "verbose", False):
             more = {**more, "progress": "plain"}
         good = run_build(plan, more, screen := screen_for(flags))
-        if not good and of_engine(screen.log):
-            say("the engine lost a layer of the image while it unpacked it, as it sometimes does; once more", flags.quiet)
-            good = run_build(plan, more, screen := screen_for(flags))
+        for _ in range(3):  # each of an image's tags can be given by another build at the same moment
+            if not good and (fault := engine_fault(screen.log)):
+                say(f"{fault}; once more", flags.quiet)
+                good = run_build(plan, more, screen := screen_for(flags))
         if not good and (plan.imports or plan.hints or plan.deps) and of_cache(screen.log):
             reason = str(explain(screen.log, "docker buildx build").message).splitlines()[0]
             say(f"a cache can't be used; once more without: {reason}", flags.quiet)
@@ -114,9 +114,7 @@ def build_image(plan: Build, flags: Common) -> list[Built]:
     if not flags.dry_run:
         builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not known else []))
     plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, known, answers, flags)
-    for name, files in plan.contexts.items():
-        write_context(project.context_folder / name, files)
-    write_whole(project.context_folder / ".gitignore", b"*\n")
+    write_contexts(project.context_folder, plan.contexts)
     more = output_by(plan, builder)
     if flags.dry_run:
         result(shlex.join(command_of(plan, **more)))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from invoke.exceptions import Exit
 
 from .containers import containers_of
-from .contexts import write_context
+from .contexts import context_path, write_contexts
 from .declare import Common
 from .docker import act, docker, require_docker
 from .flags import CleanFlags
@@ -160,10 +160,11 @@ def removed(flags: Common, words: Sequence[str], what: str = "") -> bool:
 def emptied_mounts(project: Project, flags: CleanFlags) -> dict[str, int]:
     """Empty the project's cache mounts; which, and the bytes that each had in it."""
     full = full_mounts(cache_mounts(project.dockerfile, project.image.replace("/", "-"))) if flags.caches else {}
-    folder = project.context_folder / "clean"
     platform = [f"--platform={project.settings.platform}"] if project.settings.platform else []
     if full:
-        write_context(folder, {"Dockerfile": emptying(run_base(project, project.dockerfile), full).encode()})
+        files = {"Dockerfile": emptying(run_base(project, project.dockerfile), full).encode()}
+        write_contexts(project.context_folder, {"clean": files})
+        folder = context_path(project.context_folder, "clean", files)
         build = ["buildx", "build", "--no-cache", "--network=none", "--output=type=cacheonly", *platform, str(folder)]
         rest = full_mounts(full) if removed(flags, build, "its caches") and not flags.dry_run else full
         return {mount: size - rest.get(mount, 0) for mount, size in full.items() if size > rest.get(mount, 0)}

@@ -32,7 +32,7 @@ def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
     return form.strip("{}").partition(", ")[2] if form.startswith("{git") else "none"
 
 
-def git_context(root: Path, need: str) -> dict[str, bytes]:
+def git_context(root: Path, need: str, commit: str = "HEAD") -> dict[str, bytes]:
     """A git folder with what the version reads and nothing else, the same bytes on every machine: path -> content.
 
     No trees and no blobs; one pack made with the settings that do not depend on the repository's own packs (measured:
@@ -40,21 +40,21 @@ def git_context(root: Path, need: str) -> dict[str, bytes]:
     """
     if need == "none":
         return {}
-    head = git(root, "rev-parse", "HEAD").decode().strip()
+    head = git(root, "rev-parse", commit).decode().strip()
     sha256 = len(head) == 64
     config = f"[core]\n\trepositoryformatversion = {int(sha256)}\n\tbare = false\n"
     config += "[extensions]\n\tobjectformat = sha256\n" if sha256 else ""
     if need != "long":
-        config += f"[core]\n\tabbrev = {len(git(root, 'rev-parse', '--short', 'HEAD').strip())}\n"
+        config += f"[core]\n\tabbrev = {len(git(root, 'rev-parse', '--short', commit).strip())}\n"
     files = {"HEAD": f"{head}\n".encode(), "config": config.encode(), "refs/heads/.keep": b"", "objects/info/.keep": b""}
     if need in ("long", "short"):
         names, files["shallow"] = {head}, f"{head}\n".encode()
     else:
         if git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
             raise failure("the version needs history that this shallow clone lacks", "git fetch --unshallow --tags")
-        tags, names = tags_of(root)
+        tags, names = tags_of(root, commit)
         files["packed-refs"] = b"# pack-refs with: peeled fully-peeled sorted \n" + tags
-        names |= set(git(root, "rev-list", "HEAD").decode().split())
+        names |= set(git(root, "rev-list", commit).decode().split())
     with tempfile.TemporaryDirectory() as folder:
         fixed = ["-c", "pack.threads=1", "-c", "pack.writeReverseIndex=false", "-c", "pack.indexVersion=2"]
         options = ["--window=0", "--depth=0", "--compression=0", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
@@ -64,11 +64,11 @@ def git_context(root: Path, need: str) -> dict[str, bytes]:
     return files
 
 
-def tags_of(root: Path) -> tuple[bytes, set[str]]:
-    """The tags that HEAD reaches, as git's packed-refs has them, and the names of their objects."""
+def tags_of(root: Path, commit: str) -> tuple[bytes, set[str]]:
+    """The tags that a commit reaches, as git's packed-refs has them, and the names of their objects."""
     lines, names = b"", set()
     form = "--format=%(objectname) %(refname) %(object) %(type)"
-    for line in git(root, "for-each-ref", "--merged", "HEAD", "--sort=refname", form, "refs/tags").splitlines():
+    for line in git(root, "for-each-ref", "--merged", commit, "--sort=refname", form, "refs/tags").splitlines():
         name, reference, target, kind = line.split(b" ")
         names.add(name.decode())
         while kind == b"tag":  # a tag of a tag

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from .dependencies import NOT_OF_COMPILING, NOT_OF_DEPENDENCIES, reduced
 from .model import Build
 from .project import Project
 from .rebar import locked_names
+from .words import checksum
 
 # Build arguments of the stages that compile which no compiled file depends on.
 NOT_OF_BUILDING = ("PROJECT", "RELEASE", "WRITABLE", "COMPILED", "STORE", "WORK")
@@ -28,14 +29,6 @@ def of_building(build_args: Mapping[str, str], instructions: bytes) -> list[tupl
 def in_bytes(text: str) -> bytes:
     """A text as it came from the system: names of files and arguments may be no UTF-8."""
     return text.encode("utf-8", "surrogateescape")
-
-
-def checksum(parts: Iterable[bytes]) -> str:
-    """SHA-256, in hexadecimal, of a sequence of byte strings: two of them never count as one."""
-    key = hashlib.sha256()
-    for part in parts:
-        key.update(b"%d:%s" % (len(part), part))
-    return key.hexdigest()
 
 
 def until(dockerfile: str, stage: str) -> bytes:

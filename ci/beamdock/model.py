@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .contexts import context_path
 from .project import Project
 
 # Not a build context, though written as one: its files are mounted as secrets, which are in no layer and no cache key. They
@@ -42,7 +43,7 @@ class Build:
             "tags": list(self.tags),
             "build_args": dict(self.build_args),
             "build_contexts": {
-                **{name: str(self.project.context_folder / name) for name in self.contexts if name != ACCESS},
+                **{n: str(context_path(self.project.context_folder, n, files)) for n, files in self.contexts.items() if n != ACCESS},
                 **({"builder": f"docker-image://{self.deps}"} if self.deps else {}),
             },
             "cache_from": [dict(pair.split("=", 1) for pair in text.split(",")) for text in (*self.imports, *self.hints)] or None,

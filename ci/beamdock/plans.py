@@ -56,7 +56,8 @@ def plan_build(
     contexts = {"deps": reduced(files, settings.profile), ACCESS: git_rules(settings.git_rewrites)}
     if target != "builder":
         sources = [read_text(file) for file in find(project.root, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
-        contexts["git"] = git_context(project.root, history_needed(project.release.version, project.scripted, sources))
+        need = history_needed(project.release.version, project.scripted, sources)
+        contexts["git"] = git_context(project.root, need, project.tree.commit)
     if settings.certificate_authority:
         file = project.root / Path(settings.certificate_authority).expanduser()
         if not file.is_file():

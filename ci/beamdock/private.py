@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .contexts import context_path
 from .model import ACCESS
 from .project import Project
 from .words import failure
@@ -34,7 +35,7 @@ def secrets_for(project: Project, given: Sequence[str], deps: Mapping[str, bytes
         file = existing(project, settings.known_hosts, f"`known_hosts`, {project.sources.get('known_hosts', '')}")
         found["known_hosts"] = f"src={file}"
     if settings.git_rewrites:
-        found["gitconfig"] = f"src={project.context_folder / ACCESS / 'gitconfig'}"
+        found["gitconfig"] = f"src={context_path(project.context_folder, ACCESS, git_rules(settings.git_rewrites)) / 'gitconfig'}"
     ids = {part[3:] for secret in given for part in secret.split(",") if part.startswith("id=")}
     at_home = (re.sub(r"(?<==)~(?=/)", lambda _: str(Path.home()), secret) for secret in given)
     return (*at_home, *(f"id={name},{where}" for name, where in found.items() if name not in ids))

@@ -75,7 +75,11 @@ def of_cache(log: str) -> bool:
     return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref|push", last)
 
 
-def of_engine(log: str) -> bool:
-    """Did a build fail for a fault of the engine's own? On the containerd store it loses a layer while it unpacks the image, where
-    something else goes on at the same time (moby/buildkit#6521)."""
-    return bool(re.search("failed to prepare extraction snapshot .* does not exist", last_error(log)))
+def engine_fault(log: str) -> str:
+    """What went wrong in the engine itself, where a build failed for that and the next one has it behind it; else ''."""
+    last = last_error(log)
+    if re.search("failed to prepare extraction snapshot .* does not exist", last):  # moby/buildkit#6521, where something else goes on
+        return "the engine lost a layer of the image while it unpacked it, as it sometimes does"
+    if re.search('image ".*": already exists', last):  # both found no such tag, and one was first to write it
+        return "another build gave an image the same tag at this moment"
+    return ""

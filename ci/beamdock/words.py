@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from invoke.exceptions import Exit
@@ -111,3 +112,11 @@ def told() -> Iterator[None]:
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, 1)
     return f"did you mean `{near[0]}`? " if near else ""
+
+
+def checksum(parts: Iterable[bytes]) -> str:
+    """SHA-256, in hexadecimal, of a sequence of byte strings: two of them never count as one."""
+    key = hashlib.sha256()
+    for part in parts:
+        key.update(b"%d:%s" % (len(part), part))
+    return key.hexdigest()

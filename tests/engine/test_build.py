@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from kit.engines import Engine, poll
-from kit.repos import CI, Desk, Repo
+from kit.repos import CI, PLAIN, Desk, Repo
 from kit.terminal import ended, typing
 
 
@@ -88,6 +90,23 @@ def test_dirty_tree(tiny_on_each: Desk) -> None:
     desk.repo.write("new.txt", "untracked")
     assert desk.invoke("build").out == desk.reference(f"{commit}-dirty")
     assert desk.engine.ids(desk.reference(commit)) == clean
+
+
+def test_several_at_once_in_one_clone(tiny: Desk) -> None:
+    """They give the same new tags at the same moment, and each ends well (with four of them one of three tries failed)."""
+    tiny.repo.write("Dockerfile", PLAIN)
+    for answer in range(3):
+        tiny.repo.edit("src/tiny.erl", "answer() -> ", f"answer() -> {answer} + ")
+        tiny.repo.commit()
+        tiny.repo.write("new.txt", str(answer))
+        words = [sys.executable, "-m", "invoke", "build", "--quiet"]
+        builds = [
+            subprocess.Popen(words, cwd=tiny.repo.path, env=tiny.engine.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        said = {build.communicate() for build in builds}
+        assert [build.returncode for build in builds] == [0] * 4, said
+        assert said == {(f"{tiny.reference(f'{tiny.repo.head}-dirty')}\n", "")}
 
 
 def test_target(tiny: Desk) -> None:

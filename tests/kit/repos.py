@@ -208,6 +208,18 @@ TINY_CONFIG = """\
 """
 
 
+# A Dockerfile whose image is what the build was given: it takes no time.
+PLAIN = """\
+FROM scratch AS git
+FROM scratch AS deps
+FROM scratch AS builder
+COPY --from=deps / /deps/
+FROM builder AS runner
+COPY --from=git / /git/
+COPY . /app/
+"""
+
+
 @contextmanager
 def tiny_repo(folder: Path) -> Iterator[Repo]:
     """The smallest release that boots: one application, one module, committed."""

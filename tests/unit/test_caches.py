@@ -14,7 +14,7 @@ from ci.beamdock.flags import BuildFlags
 from ci.beamdock.keys import deps_key
 from ci.beamdock.model import Build
 from ci.beamdock.plans import plan_build
-from ci.beamdock.progress import of_cache, of_engine
+from ci.beamdock.progress import engine_fault, of_cache
 from ci.beamdock.rebar import locked_names
 from unit.conftest import project
 
@@ -176,11 +176,16 @@ def test_what_fails_for_a_cache(last: str, expected: bool) -> None:
         (
             'ERROR: failed to build: failed to solve: failed to prepare extraction snapshot "extract-467320197-fhvc sha256:4c87f1138": '
             "parent snapshot sha256:50e936adb does not exist: not found",
-            True,
+            "the engine lost a layer of the image while it unpacked it, as it sometimes does",
         ),
-        ("ERROR: debian:nonsuch: not found", False),
+        (
+            'ERROR: failed to build: failed to solve: image "x:1-dirty": already exists',
+            "another build gave an image the same tag at this moment",
+        ),
+        ("ERROR: debian:nonsuch: not found", ""),
+        ("ERROR: mkdir x: already exists", ""),
     ],
 )
-def test_what_the_engine_sometimes_does(last: str, expected: bool) -> None:
-    """The first is what Engine 28 said (moby/buildkit#6521)."""
-    assert of_engine(f"#1 something\n{last}\n") == expected
+def test_what_the_engine_sometimes_does(last: str, expected: str) -> None:
+    """The first two are what Engine 28 said (moby/buildkit#6521, and two builds at once)."""
+    assert engine_fault(f"#1 something\n{last}\n") == expected

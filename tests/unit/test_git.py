@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 
 from ci.beamdock import git as room
-from ci.beamdock.contexts import write_context
+from ci.beamdock.contexts import context_path, write_context, write_contexts
 from ci.beamdock.dependencies import dependency_files
 from ci.beamdock.git import Tree, look_at
 from ci.beamdock.history import git_context, history_needed
@@ -550,15 +552,16 @@ def test_changed_modes_are_mended(tmp_path: Path) -> None:
 
 
 def test_several_at_once(tmp_path: Path) -> None:
-    """Two builds in one repo: each ends without an error, and the folder is one of the wanted states, with no other beside it."""
-    folder, errors = tmp_path / "git", []
-    states = [{f"f{i}": bytes([n]) * 9 for i in range(10)} for n in range(4)]
+    """Builds in one repo: each ends without an error and finds its own contexts, and nothing lies beside them."""
+    errors: list[Exception] = []
+    states: list[dict[str, bytes]] = [{f"f{i}": bytes([n // 2]) * 9 for i in range(10)} for n in range(4)]
 
     def write(state: dict[str, bytes]) -> None:
         try:
             for _ in range(15):
-                write_context(folder, state)
-        except OSError as error:
+                write_contexts(tmp_path, {"git": state})
+                assert content(context_path(tmp_path, "git", state)) == state
+        except (OSError, AssertionError) as error:
             errors.append(error)
 
     threads = [threading.Thread(target=write, args=(state,)) for state in states]
@@ -567,16 +570,47 @@ def test_several_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert content(folder) in states
-    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["git"]
+    assert {f.name for f in (tmp_path / "contexts").iterdir()} == {context_path(tmp_path, "git", state).name for state in states}
+
+
+def test_contexts_do_not_pile_up(tmp_path: Path) -> None:
+    """The newest few of each name stay, and what was used within the hour; half a context of a build that was killed goes."""
+
+    def names() -> set[str]:
+        return {f.name for f in (tmp_path / "contexts").iterdir()}
+
+    made = [context_path(tmp_path, "git", {"HEAD": bytes([n])}) for n in range(12)]
+    for n, _ in enumerate(made):
+        write_contexts(tmp_path, {"git": {"HEAD": bytes([n])}})
+    (tmp_path / "contexts" / "tmpx8a").mkdir()
+    assert names() == {"tmpx8a", *(path.name for path in made)}
+    long_ago = time.time() - 4000
+    for n, path in enumerate([*made, tmp_path / "contexts" / "tmpx8a"]):
+        os.utime(path, (long_ago + n, long_ago + n))
+    write_contexts(tmp_path, {"git": {"HEAD": bytes([2])}, "deps": {"a": b""}})
+    assert names() == {path.name for path in [made[2], *made[5:], context_path(tmp_path, "deps", {"a": b""})]}
+
+
+def test_a_link_is_no_context(tmp_path: Path) -> None:
+    """Neither a context's folder nor a file in it is written through a link, or taken for what it leads to."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "HEAD").write_bytes(b"x\n")
+    folder = tmp_path / "git"
+    folder.symlink_to(tmp_path / "theirs")
+    write_context(folder, {"HEAD": b"y\n"})
+    assert not folder.is_symlink()
+    (folder / "HEAD").unlink()
+    (folder / "HEAD").symlink_to(tmp_path / "theirs" / "HEAD")
+    write_context(folder, {"HEAD": b"x\n"})
+    assert not (folder / "HEAD").is_symlink()
+    assert content(tmp_path / "theirs") == {"HEAD": b"x\n"}
 
 
 def test_a_build_from_another_umask_is_the_same(shell: Shell) -> None:
     """--dry-run under umask 077 leaves what one under 022 does."""
     shell.invoke("build", "--dry-run")
     first = {str(p): (stat.S_IMODE(p.stat().st_mode), p.read_bytes() if p.is_file() else b"") for p in contexts(shell)}
-    for name in ("git", "deps"):
-        subprocess.run(["rm", "-rf", str(shell.path / "_build" / "beamdock" / name)], check=True)
+    shutil.rmtree(shell.path / "_build" / "beamdock")
     before = os.umask(0o077)
     try:
         shell.invoke("build", "--dry-run")
@@ -586,7 +620,7 @@ def test_a_build_from_another_umask_is_the_same(shell: Shell) -> None:
 
 
 def contexts(shell: Shell) -> list[Path]:
-    return [p for name in ("git", "deps") for p in sorted((shell.path / "_build" / "beamdock" / name).rglob("*"))]
+    return sorted((shell.path / "_build" / "beamdock" / "contexts").glob("*-*/**/*"))
 
 
 def test_the_same_bytes_in_every_process(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:

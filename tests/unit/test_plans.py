@@ -19,6 +19,7 @@ from kit.repos import Repo
 from python_on_whales import DockerClient
 
 from ci.beamdock.containers import choose_container, published, run_command
+from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.docker import command_of
 from ci.beamdock.flags import BuildFlags, ImageFlags, RunFlags
@@ -158,15 +159,32 @@ def test_labels(tmp_path: Path, target: str, labelled: bool) -> None:
     assert labels == ({"org.opencontainers.image.revision": f"{COMMIT}-dirty", "beamdock.project": "tiny"} if labelled else {})
 
 
+def folder(made: Build, name: str) -> str:
+    """Where a context is written."""
+    return str(context_path(made.project.context_folder, name, made.contexts[name]))
+
+
+def test_two_plans_share_no_folder_with_other_files(repo: Repo) -> None:
+    """Each names its own commit's, whatever HEAD is by now; the same files are in the same folder."""
+    (version,) = read_terms("{git, long}.")
+    first = repo.head
+    second = repo.commit("second")
+    one, two, again = (plan(repo.path, version_term=version, commit=commit) for commit in (first, second, first))
+    assert [made.contexts["git"]["HEAD"].decode().strip() for made in (one, two)] == [first, second]
+    assert folder(one, "git") == folder(again, "git") != folder(two, "git")
+    assert folder(one, "deps") == folder(two, "deps")
+    assert one.options()["build_contexts"] == {name: folder(one, name) for name in ("git", "deps")}
+
+
 def test_contexts_without_content_are_left_out(repo: Repo) -> None:
     """A fixed version reads no history, so the key has none; `git` is there where it's read."""
     assert set(plan(repo.path).contexts) == {"deps"}
-    assert set(plan(repo.path, version_term=read_terms("{git, long}.")[0]).contexts) == {"deps", "git"}
+    assert set(plan(repo.path, version_term=read_terms("{git, long}.")[0], commit=repo.head).contexts) == {"deps", "git"}
 
 
 def test_an_app_src_that_reads_the_history(repo: Repo) -> None:
     repo.write("apps/a/src/a.app.src", "{application, a, [{vsn, git}]}.")
-    assert "packed-refs" in plan(repo.path).contexts["git"]
+    assert "packed-refs" in plan(repo.path, commit=repo.head).contexts["git"]
     repo.write("apps/a/src/a.app.src", '{application, a, [{vsn, "1"}]}.')
     repo.write("_build/default/lib/b/src/b.app.src", "{application, b, [{vsn, git}]}.")
     assert "git" not in plan(repo.path).contexts
@@ -180,7 +198,7 @@ def test_a_certificate_authority(repo: Repo) -> None:
     for where, content in (("certs/company.pem", b"PEM"), (str(repo.path / "certs/company.pem"), b"PEM"), ("~/company.pem", b"HOME")):
         made = plan(repo.path, certificate_authority=where)
         assert made.contexts["authority"] == {"authority.crt": content}
-        assert made.options()["build_contexts"]["authority"] == str(repo.path / "_build/beamdock/authority")
+        assert made.options()["build_contexts"]["authority"] == folder(made, "authority")
     assert "authority" not in plan(repo.path).contexts
     with pytest.raises(Exit, match="is the certificate_authority in") as caught:
         plan(repo.path, certificate_authority="certs")
@@ -215,7 +233,7 @@ def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
         ("--file", str(repo.path / "docker/Dockerfile")), ("--target", "runner"), ("--network", "host"), ("--ssh", "default"),
         ("--tag", "r.example/tiny:main"), ("--tag", f"r.example/tiny:{COMMIT}"), ("--build-arg", "TOKEN=it's $x"),
         ("--build-arg", "PROFILE=prod"),
-        ("--build-context", f"deps={repo.path}/_build/beamdock/deps"), ("--label", "beamdock.project=tiny"), ("--secret", "id=a,src=/a"),
+        ("--build-context", f"deps={folder(made, 'deps')}"), ("--label", "beamdock.project=tiny"), ("--secret", "id=a,src=/a"),
         ("--output", "type=image"),
     } <= pairs, pairs  # fmt: skip
     assert {"--no-cache", "--pull"} <= set(words)

@@ -10,12 +10,14 @@ import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
+from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.explain import explain
 from ci.beamdock.flags import BuildFlags
 from ci.beamdock.keys import deps_key
+from ci.beamdock.model import ACCESS
 from ci.beamdock.plans import plan_build
-from ci.beamdock.private import secrets_for, ssh_for
+from ci.beamdock.private import git_rules, secrets_for, ssh_for
 from unit.conftest import Shell, project, rows
 
 REPOS = '{hex, [{repos, [#{name => <<"acme">>, repo_url => <<"https://hex.example">>}]}]}.\n'
@@ -77,7 +79,7 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
     }
     made = project(tmp_path, git_rewrites=rules)
     plan = plan_build(made, BuildFlags(), "builder", [], {})
-    assert plan.secrets == (f"id=gitconfig,src={tmp_path}/_build/beamdock/access/gitconfig",)
+    assert plan.secrets == (f"id=gitconfig,src={context_path(made.context_folder, ACCESS, git_rules(rules))}/gitconfig",)
     assert "access" not in plan.options()["build_contexts"]
     file = tmp_path / "gitconfig"
     file.write_bytes(plan.contexts["access"]["gitconfig"])
