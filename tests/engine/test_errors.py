@@ -119,6 +119,16 @@ esac
 """
 
 
+@pytest.mark.parametrize("text", ["{ bad", '{"auths": []}'])
+def test_a_broken_configuration_of_docker(tiny: Desk, tmp_path: Path, text: str) -> None:
+    """docker goes on without it, and so without its logins, and without a buildx that only it names."""
+    (tmp_path / "config.json").write_text(text)
+    for task in ("build", "ps"):
+        error, hint = refused(tiny, task, env={"DOCKER_CONFIG": str(tmp_path)})
+        assert error.startswith(f"docker can't read its configuration, {tmp_path}/config.json: ")
+        assert hint.startswith("mend the file, or move it away")
+
+
 def test_an_old_buildx(tiny: Desk, tmp_path: Path) -> None:
     plugin = tmp_path / "cli-plugins" / "docker-buildx"
     plugin.parent.mkdir()

@@ -209,6 +209,14 @@ def test_without_rebar_config(shell: Shell) -> None:
     assert shell.invoke("config", code=2).err.startswith("error: there is no rebar.config in")
 
 
+def test_above_the_project(shell: Shell) -> None:
+    """From the git root above a project in a subfolder: it says where to go."""
+    (shell.path / "services" / "shop").mkdir(parents=True)
+    (shell.path / "rebar.config").rename(shell.path / "services" / "shop" / "rebar.config")
+    hint = shell.invoke("config", code=2).err.splitlines()[-1]
+    assert hint == "hint: is services/shop the project? Move tasks.py with its folder there, and `cd services/shop`"
+
+
 def test_a_rebar_config_that_does_not_parse(shell: Shell) -> None:
     shell.repo.write("rebar.config", "{erl_opts, []}.\n{relx, [}.\n")
     assert shell.invoke("config", code=2).err.startswith("error: rebar.config:2 can't be read: ")
