@@ -27,8 +27,8 @@ def context_path(cache: Path, name: str, files: Files) -> Path:
 def write_contexts(cache: Path, contexts: Mapping[str, Files]) -> None:
     """Write the contexts of a build, and remove those that no build has used for long."""
     folder = make_folder(cache / "contexts")
-    write_whole(cache / ".gitignore", b"*\n")
     with locked(folder):
+        write_whole(cache / ".gitignore", b"*\n")
         for name, files in contexts.items():
             write_context(context_path(cache, name, files), files)
             os.utime(context_path(cache, name, files))

@@ -561,7 +561,7 @@ def test_several_at_once(tmp_path: Path) -> None:
             for _ in range(15):
                 write_contexts(tmp_path, {"git": state})
                 assert content(context_path(tmp_path, "git", state)) == state
-        except (OSError, AssertionError) as error:
+        except (OSError, AssertionError, Exit) as error:
             errors.append(error)
 
     threads = [threading.Thread(target=write, args=(state,)) for state in states]
