@@ -114,7 +114,7 @@ def build_image(plan: Build, flags: Common) -> list[Built]:
     if not flags.dry_run:
         builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not known else []))
     plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, known, answers, flags)
-    write_contexts(project.context_folder, plan.contexts)
+    write_contexts(project.root, project.context_folder, plan.contexts)
     more = output_by(plan, builder)
     if flags.dry_run:
         result(shlex.join(command_of(plan, **more)))

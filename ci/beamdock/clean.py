@@ -163,7 +163,7 @@ def emptied_mounts(project: Project, flags: CleanFlags) -> dict[str, int]:
     platform = [f"--platform={project.settings.platform}"] if project.settings.platform else []
     if full:
         files = {"Dockerfile": emptying(run_base(project, project.dockerfile), full).encode()}
-        write_contexts(project.context_folder, {"clean": files})
+        write_contexts(project.root, project.context_folder, {"clean": files})
         folder = context_path(project.context_folder, "clean", files)
         build = ["buildx", "build", "--no-cache", "--network=none", "--output=type=cacheonly", *platform, str(folder)]
         rest = full_mounts(full) if removed(flags, build, "its caches") and not flags.dry_run else full

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .files import fresh_folder, make_folder, write_whole
+from .files import fresh_folder, make_folder, refuse_links, write_whole
 from .words import checksum
 
 Files = Mapping[str, bytes]
@@ -24,8 +24,9 @@ def context_path(cache: Path, name: str, files: Files) -> Path:
     return cache / "contexts" / f"{name}-{digest[:16]}"
 
 
-def write_contexts(cache: Path, contexts: Mapping[str, Files]) -> None:
-    """Write the contexts of a build, and remove those that no build has used for long."""
+def write_contexts(root: Path, cache: Path, contexts: Mapping[str, Files]) -> None:
+    """Write the contexts of a build, and remove those that no build has used for long. root: the project's folder."""
+    refuse_links(root, cache / "contexts")
     folder = make_folder(cache / "contexts")
     with locked(folder):
         write_whole(cache / ".gitignore", b"*\n")

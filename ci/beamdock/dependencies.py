@@ -75,6 +75,21 @@ def with_deps_of(applications: Iterable[str], own: set[str], text: str) -> str:
         return text
 
 
+# The build is given no other files.
+OUTSIDE = "a copy in the project's folder, or a submodule"
+
+
+def named_files(root: Path, pattern: str) -> list[Path]:
+    """The files that a setting names, by a pattern. None is outside of the project's folder: it would be written there too."""
+    place = Path(os.path.normpath(root / pattern))
+    if not place.is_relative_to(root):
+        raise failure(f"{pattern} is outside of the project's folder, and is named under `{KEY}:` in invoke.yaml", OUTSIDE)
+    named = find(root, str(place.relative_to(root))) if place != root else []
+    if not named:
+        raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
+    return named
+
+
 def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
     own = find(root, "*/*/rebar.config", "*/*/rebar.config.script")
@@ -82,10 +97,10 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     found += [f for f in own if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
     found += [f for f in find(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
     for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
-        named = find(root, pattern)
-        if not named:
-            raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
-        found += named
+        found += named_files(root, pattern)
+    for file in found:
+        if not file.resolve().is_relative_to(root.resolve()) and not file.is_relative_to(root / "_checkouts"):
+            raise failure(f"{file.relative_to(root)} is a link to {file.resolve()}, outside of the project's folder", OUTSIDE)
     files = {f.relative_to(root).as_posix(): read_bytes(f) for f in found}
     scripted = any(name.endswith(".script") for name in files)
     if "rebar.lock" not in files and "rebar.config" in files and not scripted:

@@ -57,6 +57,13 @@ def writing(place: Path) -> Iterator[None]:
         raise failure(f"{path} can't be written: {reason(error)}", hint, 1) from None
 
 
+def refuse_links(root: Path, folder: Path) -> None:
+    """Stop where a folder below root, or one on the way to it, is a link: what is written there would be in somebody else's."""
+    for part in (folder, *folder.parents):
+        if part != root and part.is_relative_to(root) and part.is_symlink():
+            raise failure(f"{part} is a link to {part.readlink()}, and nothing is written through a link", "a folder in its place")
+
+
 def make_folder(folder: Path) -> Path:
     """The folder, made with its parents where it is not there."""
     with writing(folder):

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 import yaml
 
-from .files import find, read_bytes, read_text, write_whole
+from .files import find, read_bytes, read_text, refuse_links, write_whole
 from .flags import InitFlags
 from .rebar import PROD_RELX, has_runtime
 from .terms import TermError, Tuple, read_terms, tuples
@@ -174,6 +174,8 @@ def init_repo(tasks: Path, flags: InitFlags) -> None:
         raise failure(f"there is no rebar.config in {flags.dir}", "DIR is the project's folder, where rebar3 is run")
     settings = configured(target)
     copies = plan(tasks.resolve(), target, str(settings.get("dockerfile", "")), flags.ci)
+    for copy in copies:
+        refuse_links(target, (target / copy.name).parent)
     if any(copy.there is None for copy in copies):
         say(f"{'would write' if flags.dry_run else 'writing'} into {flags.dir}:", flags.quiet)
     for copy in copies:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -477,6 +479,43 @@ def test_a_named_dependency_file_that_is_none(repo: Repo, given: Settings, name:
     assert (caught.value.code, said(caught)) == (2, f"error: {name} does not exist, and is named under `beamdock:` in invoke.yaml")
 
 
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+@pytest.mark.parametrize("setting", ["dependency_files: [{}]", "rebar3: {}"])
+def test_a_dependency_file_outside_of_the_project(shell: Shell, setting: str, dry_run: list[str]) -> None:
+    """It is named, with the way out, and nothing is written: not beside the context, not with a file of the repo's own in its place."""
+    outside = shell.path.parent / "versions.config"
+    outside.write_text("theirs")
+    (shell.path / "config").mkdir()
+    (shell.path / "config" / "linked").symlink_to(outside)
+    for name in ("../versions.config", "config/../../versions.*", "../../../../../../../../etc/hostname", str(outside), "config/linked"):
+        shell.repo.settings(f"  {setting.format(json.dumps(name))}\n")
+        before = shell.repo.everything()
+        done = shell.invoke("build", *dry_run, code=2)
+        word = "is a link to" if name == "config/linked" else "is outside"
+        assert re.fullmatch(rf"error: {re.escape(name)} {word}.*\nhint: a copy in the project's folder, or a submodule", done.err)
+        assert (shell.repo.everything(), outside.read_text()) == (before, "theirs")
+
+
+def test_a_dependency_file_by_another_path_to_it(repo: Repo) -> None:
+    """With dots that lead back, whole, or by a link that stays within: its name in the build is one without dots."""
+    repo.write("config/a.deps", "x")
+    (repo.path / "link").symlink_to("config/a.deps")
+    for name in ("config/../config/a.deps", str(repo.path / "config/a.deps"), "./config/*.deps"):
+        assert set(dependency_files(repo.path, Settings(dependency_files=[name]))) == {"rebar.config", "config/a.deps"}
+    assert dependency_files(repo.path, Settings(dependency_files=["link"]))["link"] == b"x"
+
+
+def test_a_linked_configuration(repo: Repo) -> None:
+    """One that leads out would be a link to nowhere in the build; what is in _checkouts is as it comes."""
+    (repo.path.parent / "shared").write_text("{deps, []}.")
+    (repo.path / "_checkouts" / "x").mkdir(parents=True)
+    (repo.path / "_checkouts" / "x" / "rebar.config").symlink_to(repo.path.parent / "shared")
+    assert dependency_files(repo.path, Settings())["_checkouts/x/rebar.config"] == b"{deps, []}."
+    (repo.path / "rebar.lock").symlink_to("../shared")
+    with pytest.raises(Exit, match=r"^error: rebar.lock is a link to .*/shared, outside of the project's folder"):
+        dependency_files(repo.path, Settings())
+
+
 # ------------------------------------------------------------------------------------------------------ write_context
 
 FILES: Mapping[str, bytes] = {"HEAD": b"x\n", "refs/heads/.keep": b"", "objects/pack/a.pack": b"\0\xff"}
@@ -559,7 +598,7 @@ def test_several_at_once(tmp_path: Path) -> None:
     def write(state: dict[str, bytes]) -> None:
         try:
             for _ in range(15):
-                write_contexts(tmp_path, {"git": state})
+                write_contexts(tmp_path, tmp_path, {"git": state})
                 assert content(context_path(tmp_path, "git", state)) == state
         except (OSError, AssertionError, Exit) as error:
             errors.append(error)
@@ -581,14 +620,40 @@ def test_contexts_do_not_pile_up(tmp_path: Path) -> None:
 
     made = [context_path(tmp_path, "git", {"HEAD": bytes([n])}) for n in range(12)]
     for n, _ in enumerate(made):
-        write_contexts(tmp_path, {"git": {"HEAD": bytes([n])}})
+        write_contexts(tmp_path, tmp_path, {"git": {"HEAD": bytes([n])}})
     (tmp_path / "contexts" / "tmpx8a").mkdir()
     assert names() == {"tmpx8a", *(path.name for path in made)}
     long_ago = time.time() - 4000
     for n, path in enumerate([*made, tmp_path / "contexts" / "tmpx8a"]):
         os.utime(path, (long_ago + n, long_ago + n))
-    write_contexts(tmp_path, {"git": {"HEAD": bytes([2])}, "deps": {"a": b""}})
+    write_contexts(tmp_path, tmp_path, {"git": {"HEAD": bytes([2])}, "deps": {"a": b""}})
     assert names() == {path.name for path in [made[2], *made[5:], context_path(tmp_path, "deps", {"a": b""})]}
+
+
+@pytest.mark.parametrize("linked", ["_build", "_build/beamdock", "_build/beamdock/contexts"])
+def test_nothing_is_written_through_a_link(shell: Shell, linked: str) -> None:
+    theirs = shell.path.parent / "theirs"
+    theirs.mkdir()
+    (shell.path / linked).parent.mkdir(parents=True, exist_ok=True)
+    (shell.path / linked).symlink_to(theirs)
+    done = shell.invoke("build", "--dry-run", code=2)
+    assert (
+        done.err
+        == f"error: {shell.path / linked} is a link to {theirs}, and nothing is written through a link\nhint: a folder in its place"
+    )
+    assert list(theirs.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_file_of_ours(shell: Shell) -> None:
+    """It is replaced, or was one of an older version's that is not written any more; what it leads to stays."""
+    theirs = shell.path.parent / "theirs"
+    theirs.write_text("theirs")
+    folder = shell.path / "_build" / "beamdock"
+    folder.mkdir(parents=True)
+    for name in (".gitignore", "deps.lock", "deps"):
+        (folder / name).symlink_to(theirs)
+    shell.invoke("build", "--dry-run")
+    assert (theirs.read_text(), (folder / ".gitignore").is_symlink()) == ("theirs", False)
 
 
 def test_a_link_is_no_context(tmp_path: Path) -> None:

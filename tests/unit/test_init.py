@@ -303,3 +303,14 @@ def test_no_release_and_no_gitignore(home: Shell, other: Repo) -> None:
     said = init(home, other).err
     assert "rebar.config has no release; add, with names of yours:\n" in said
     assert "\n.gitignore: add\n  _build/\n" in said
+
+
+@pytest.mark.parametrize(("linked", "args"), [("ci", []), ("ci/beamdock", []), ("ci", ["--no-ci"]), ("ci", ["--dry-run"])])
+def test_nothing_is_written_through_a_linked_folder(home: Shell, other: Repo, tmp_path: Path, linked: str, args: list[str]) -> None:
+    (tmp_path / "theirs").mkdir()
+    (other.path / linked).parent.mkdir(exist_ok=True)
+    (other.path / linked).symlink_to(tmp_path / "theirs")
+    before = other.everything()
+    done = init(home, other, *args, code=2)
+    assert done.err.startswith(f"error: {other.path / linked} is a link to {tmp_path / 'theirs'}, and nothing is written through a link")
+    assert (done.out, other.everything(), list((tmp_path / "theirs").iterdir())) == ("", before, [])
