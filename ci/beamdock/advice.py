@@ -6,6 +6,7 @@ It warns, on stderr; it stops nothing and writes nothing.
 from __future__ import annotations
 
 import contextlib
+import glob
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -171,11 +172,11 @@ def relx_options(terms: list[Any], profile: str) -> list[Tuple]:
 def absent_overlays(root: Path, relx: list[Tuple]) -> list[tuple[int, str]]:
     """Line and source of what relx's overlay copies and is not there; what has variables in it, or is made by the build, may be."""
     lines = [t for overlay in entries(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
-    named = [(t.line, t[1].decode(errors="replace") if isinstance(t[1], bytes) else str(t[1])) for t in lines]
+    named = [(t.line, t[1].decode(errors="replace") if isinstance(t[1], bytes) else t[1]) for t in lines if isinstance(t[1], (str, bytes))]
     return [
         (line, name)
         for line, name in named
-        if not re.match(r"/|(\./)?_build\b|.*\{\{", name) and not any(root.glob(name.rstrip("/") or "."))
+        if not re.match(r"/|(\./)?_build\b|.*\{\{", name) and not glob.glob(f"{glob.escape(str(root))}/{name}")  # noqa: PTH207 (Path.glob raises on "**a" and "")
     ]
 
 
@@ -183,7 +184,8 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
     """The plugins of which another build may get another version: rebar.lock pins none. An exact version of Hex, a tag or a commit
     of git does."""
     profiles = [p[1] for section in entries(terms, "profiles") for p in tuples(section) if p[0] == profile]
-    plugins = [p for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in entries(part, key) for p in found]
+    lists = [found for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in entries(part, key)]
+    plugins = [p for found in lists if isinstance(found, list) for p in found if isinstance(p, Atom) or tuples([p])]
 
     def pinned(plugin: Any) -> bool:
         given = plugin[1:] if isinstance(plugin, Tuple) else ()

@@ -19,7 +19,7 @@ import yaml
 from .files import find, read_bytes, read_text, refuse_links, write_whole
 from .flags import InitFlags
 from .rebar import PROD_RELX, has_runtime
-from .terms import TermError, Tuple, read_terms, tuples
+from .terms import TermError, read_terms, tuples
 from .words import KEY, failure, result, say
 
 OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")
@@ -48,9 +48,9 @@ def relx_advice(text: str, profile: str) -> list[str]:
         terms = read_terms(text)
     except TermError as error:
         return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {PROD_RELX}?"]
-    groups = [t for t in terms if isinstance(t, Tuple) and t[0] == "profiles"]
-    chosen = [p for g in groups for p in g[1] if isinstance(p, Tuple) and p[0] == profile]
-    sections = [t for part in [*(p[1] for p in chosen), terms] for t in part if isinstance(t, Tuple) and t[0] == "relx"]
+    groups = [t for t in tuples(terms) if t[0] == "profiles"]
+    chosen = [p for g in groups for p in tuples(g[1]) if p[0] == profile]
+    sections = [t for part in [*(p[1] for p in chosen), terms] for t in tuples(part) if t[0] == "relx"]
     options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in tuples(section[1])}
     advice = []
     if "release" not in options:
@@ -60,7 +60,7 @@ def relx_advice(text: str, profile: str) -> list[str]:
         where = f" at rebar.config:{groups[0].line}, inside its profiles" if groups else ""
         advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {body if groups else f'{{profiles, [{body}]}}.'}")
     elif sections and not has_runtime(terms, profile):
-        mine = [t for p in chosen for t in p[1] if isinstance(t, Tuple) and t[0] == "relx"]
+        mine = [t for p in chosen for t in tuples(p[1]) if t[0] == "relx"]
         line = (mine or chosen or sections)[0].line
         place = f"set in profile {profile}" if chosen else "add at the end of its relx"
         paste = PROD_RELX if chosen and not mine else "{mode, prod}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from .terms import Tuple, entries, read_terms, tuples
+from .terms import Atom, Tuple, entries, erlang, read_terms, tuples
 from .words import KEY, did_you_mean, failure
 
 
@@ -38,10 +39,14 @@ def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
     named = [t for t in relx if t[0] == "release" and isinstance(t[1], Tuple) and len(t[1]) > 1]
     found: dict[str, Release] = {}
     for t in named:
-        found.setdefault(str(t[1][0]), Release(str(t[1][0]), t[1][1], t.line))
+        name, version = t[1][:2]
+        # Measured (rebar3 3.24): of other names relx makes a crash, or a folder of releases somewhere else.
+        if not isinstance(name, Atom) or not re.fullmatch(r"[^/]*[^/.][^/]*", name) or not name.isprintable():
+            raise failure(f"rebar.config:{t.line} has a release with the name {erlang(name)}", "a name is an atom: {release, {shop, ...")
+        found.setdefault(str(name), Release(str(name), version, t.line))
     default = next((t[1] for t in relx if t[0] == "default_release" and t[1]), "")
-    name = default[0] if isinstance(default, Tuple) else default
-    return Rebar(tuple(found.values()), str(name), tuple(str(p[0]) for p in profiles), scripted, has_runtime(terms, "default"))
+    default = default[0] if isinstance(default, Tuple) else default
+    return Rebar(tuple(found.values()), str(default), tuple(str(p[0]) for p in profiles), scripted, has_runtime(terms, "default"))
 
 
 def has_runtime(terms: Any, profile: str) -> bool:
