@@ -34,7 +34,10 @@ if __name__ == "__main__":
     from invoke.main import program
 
     here = Path(__file__).resolve()
-    program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
+    try:
+        program.run(["invoke", "--search-root", str(here.parent), "--collection", here.stem, *sys.argv[1:]])
+    except OSError as error:  # Invoke's own files: where HOME is a file it shows a stack
+        sys.exit(f"error: {error.filename}: {error.strerror}")
     sys.exit()
 
 
@@ -67,7 +70,7 @@ def rooms(*names: str) -> Iterator[None]:
 
 
 with rooms(
-    *"advice build caches containers declare docker flags keys model plans progress project publish settings tags terms words".split()
+    *"advice build caches containers declare docker files flags keys model plans progress project publish settings tags terms words".split()
 ):
     from ci.beamdock.advice import warned
     from ci.beamdock.build import build_image
@@ -75,6 +78,7 @@ with rooms(
     from ci.beamdock.containers import container, find_image, remainder, start, terminal
     from ci.beamdock.declare import Common, command
     from ci.beamdock.docker import act, act_on_terminal, ask_docker, client, docker, require_docker
+    from ci.beamdock.files import make_folder, require_folder
     from ci.beamdock.flags import (
         CleanFlags,
         ContainerFlags,
@@ -97,7 +101,7 @@ with rooms(
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
     from ci.beamdock.tags import branch_tag, current_branch
     from ci.beamdock.terms import erlang
-    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, say, told
+    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, in_a_line, open_streams, result, say, told
 
 open_streams()
 with told():
@@ -119,6 +123,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     incremental = flags.incremental and not flags.cache_to and (mode == "always" or (mode == "desk" and not os.environ.get("CI")))
     branch = current_branch(project.tree, os.environ)
     if flags.tarball:
+        require_folder(Path(flags.tarball), "--tarball")
         # By way of a folder of our own, so that it is known which file is the new one.
         own = project.context_folder / f"tarball-{os.getpid()}"
         folder = Path(flags.tarball) if flags.dry_run else own
@@ -129,7 +134,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
                 builds += build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags)
             if builds:
                 say(summary(builds), flags.quiet)
-                Path(flags.tarball).mkdir(parents=True, exist_ok=True)
+                make_folder(Path(flags.tarball))
                 for file in folder.iterdir():
                     result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
         finally:
@@ -240,7 +245,7 @@ def push(c: Context, flags: PushFlags) -> None:
     if not project.settings.registry:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
     if project.tree.dirty:
-        count, some = len(project.tree.dirty), ", ".join(project.tree.dirty[:3])
+        count, some = len(project.tree.dirty), ", ".join(map(in_a_line, project.tree.dirty[:3]))
         files = "1 file differs" if count == 1 else f"{count} files differ"
         raise failure(
             f"pushing {project.tree.commit[:8]} was refused: {files} from the commit ({some}{', …' if count > 3 else ''})",

@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 
 from .declare import Common
 from .dependencies import OF_APPLICATIONS
-from .files import find, read_text
+from .files import find, read_text, real
 from .git import git
 from .progress import Built
 from .project import Project
@@ -208,7 +208,7 @@ def checkouts(root: Path) -> list[Warning]:
     found = []
     for folder in sorted(f for f in (root / "_checkouts").glob("*") if f.is_symlink() or f.is_dir()):
         name = f"_checkouts/{folder.name}"
-        if root.resolve() not in folder.resolve().parents:
+        if real(root) not in real(folder).parents:
             hint = f"a copy of the folder, or a git submodule, in {name}"
             found.append(Warning(f"{name} leads out of the build: the dependency is taken from where rebar.config says", hint))
         elif not git(root, "ls-files", "--", name):

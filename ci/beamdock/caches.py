@@ -9,17 +9,19 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from invoke.exceptions import Exit
+
 from .declare import Common
 from .docker import Builder, ask_docker
 from .explain import ANSI
-from .files import write_whole
+from .files import read_bytes, write_whole
 from .flags import BuildFlags
 from .keys import deps_key, deps_reference, digests
 from .model import Build
 from .plans import plan_build
 from .project import Project
 from .tags import branch_tag
-from .words import DEPS_LABEL, failure, result, say
+from .words import DEPS_LABEL, failure, in_a_line, result, say
 
 # Of the layers too that a build which compresses none has left.
 COMPRESSED = ",compression=gzip,force-compression=true"
@@ -59,8 +61,8 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
 def last_build(project: Project) -> dict[str, Any]:
     """What write_record left; nothing where there is none."""
     try:
-        record = json.loads((project.context_folder / "deps.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        record = json.loads(read_bytes(project.context_folder / "deps.json"))
+    except (Exit, ValueError, RecursionError):
         return {}
     shapes = {"key": str, "compiled": list, "parts": dict}
     return record if isinstance(record, dict) and all(isinstance(record.get(n), kind) for n, kind in shapes.items()) else {}
@@ -135,9 +137,9 @@ def explain_key(plan: Build) -> None:
     before = last_build(plan.project).get("parts")
     rows = [(name, digest[:12], "" if before is None else state(before.get(name), digest)) for name, digest in parts.items()]
     rows += [(name, "-", "gone") for name in before or {} if name not in parts]
-    width = max(len(name) for name, _, _ in rows)
+    width = max(len(in_a_line(name)) for name, _, _ in rows)
     for name, digest, how in rows:
-        result(f"{name:<{width}}  {digest:<12}  {how}".rstrip())
+        result(f"{in_a_line(name):<{width}}  {digest:<12}  {how}".rstrip())
 
 
 def state(before: Optional[str], now: str) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .files import fresh_folder, make_folder, refuse_links, write_whole
+from .files import fresh_folder, make_folder, refuse_links, write_whole, writing
 from .words import checksum
 
 Files = Mapping[str, bytes]
@@ -28,7 +28,7 @@ def write_contexts(root: Path, cache: Path, contexts: Mapping[str, Files]) -> No
     """Write the contexts of a build, and remove those that no build has used for long. root: the project's folder."""
     refuse_links(root, cache / "contexts")
     folder = make_folder(cache / "contexts")
-    with locked(folder):
+    with writing(folder), locked(folder):
         write_whole(cache / ".gitignore", b"*\n")
         for name, files in contexts.items():
             write_context(context_path(cache, name, files), files)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .files import find, read_bytes, read_text
+from .files import find, read_bytes, read_text, real
 from .rebar import name_of
 from .settings import Settings
 from .terms import Atom, Tuple, entries, read_terms, tuples, write_term
@@ -99,8 +99,8 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
         found += named_files(root, pattern)
     for file in found:
-        if not file.resolve().is_relative_to(root.resolve()) and not file.is_relative_to(root / "_checkouts"):
-            raise failure(f"{file.relative_to(root)} is a link to {file.resolve()}, outside of the project's folder", OUTSIDE)
+        if not real(file).is_relative_to(real(root)) and not file.is_relative_to(root / "_checkouts"):
+            raise failure(f"{file.relative_to(root)} is a link to {real(file)}, outside of the project's folder", OUTSIDE)
     files = {f.relative_to(root).as_posix(): read_bytes(f) for f in found}
     scripted = any(name.endswith(".script") for name in files)
     if "rebar.lock" not in files and "rebar.config" in files and not scripted:

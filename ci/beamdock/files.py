@@ -40,7 +40,15 @@ def read_text(file: Path, errors: str = "replace") -> str:
 def find(root: Path, *patterns: str) -> list[Path]:
     """The files that patterns name, each pattern's in order: not folders or pipes, nor links to nowhere, which editors have for
     locks (Emacs: .#NAME)."""
-    return [file for pattern in patterns for file in sorted(root.glob(pattern)) if file.is_file()]
+    try:
+        return [file for pattern in patterns for file in sorted(root.glob(pattern)) if file.is_file()]
+    except (NotImplementedError, ValueError):  # an absolute one, or **x
+        raise failure(f"{', '.join(patterns)} names no files below {root}", "config/*.config does, for example") from None
+
+
+def real(path: Path) -> Path:
+    """Where a path leads, by all links. (Path.resolve raises where a link leads to itself.)"""
+    return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
@@ -62,6 +70,13 @@ def refuse_links(root: Path, folder: Path) -> None:
     for part in (folder, *folder.parents):
         if part != root and part.is_relative_to(root) and part.is_symlink():
             raise failure(f"{part} is a link to {part.readlink()}, and nothing is written through a link", "a folder in its place")
+
+
+def require_folder(folder: Path, where: str) -> None:
+    """An error where there is no folder and none can be made: a file stands in the way."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path) or path == path.parent or str(path) == ".")
+    if not there.is_dir():
+        raise failure(f"{there} is no folder ({where})", "a folder, or a name for one")
 
 
 def make_folder(folder: Path) -> Path:

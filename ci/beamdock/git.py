@@ -21,10 +21,11 @@ class Tree:
     dirty: tuple[str, ...]
 
 
-def git(root: Path, *args: str, stdin: Optional[bytes] = None) -> bytes:
-    """git's output. Optional locks are off, so that looking never rewrites the index."""
+def git(root: Path, *args: str, stdin: Optional[bytes] = None, objects: Optional[Path] = None) -> bytes:
+    """git's output. Optional locks are off, so that looking never rewrites the index. objects: where git may write objects."""
     # A hook's GIT_DIR would lead elsewhere; git's words are read below.
     env = {**{n: v for n, v in os.environ.items() if n not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}, "LC_ALL": "C"}
+    env |= {"GIT_OBJECT_DIRECTORY": str(objects)} if objects else {}
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", "-C", str(root), *args], input=stdin, capture_output=True, env=env, check=False
@@ -39,9 +40,13 @@ def git(root: Path, *args: str, stdin: Optional[bytes] = None) -> bytes:
             f"git does not trust {root}, which belongs to another user",
             f"git config --global --add safe.directory {shlex.quote(str(root))}",
         )
+    broken = next((folder / ".git" for folder in (root, *root.parents) if os.path.lexists(folder / ".git")), None)
+    if "not a git repository" in said and broken:
+        raise failure(f"{broken} is damaged: git finds no repository in it", "clone anew, or put back what is missing: HEAD, refs")
     if "not a git repository" in said:
         raise failure(f"{root} is in no git repository", "images are tagged with the commit: git init, git add, git commit")
-    raise failure(f"git {args[0]}: {said.splitlines()[-1] if said else 'failed'}", code=1)
+    command = next(word for word in args if word[0] != "-" and "=" not in word)
+    raise failure(f"git {command}: {said.splitlines()[-1] if said else 'failed'}", code=1)
 
 
 def parse_status(output: bytes) -> Tree:

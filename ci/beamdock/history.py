@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -56,12 +57,22 @@ def git_context(root: Path, need: str, commit: str = "HEAD") -> dict[str, bytes]
         files["packed-refs"] = b"# pack-refs with: peeled fully-peeled sorted \n" + tags
         names |= set(git(root, "rev-list", commit).decode().split())
     with tempfile.TemporaryDirectory() as folder:
+        objects = own_objects(root, Path(folder, "objects"))
         fixed = ["-c", "pack.threads=1", "-c", "pack.writeReverseIndex=false", "-c", "pack.indexVersion=2"]
         options = ["--window=0", "--depth=0", "--compression=0", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
-        git(root, *fixed, "pack-objects", *options, f"{folder}/pack", stdin="".join(f"{n}\n" for n in sorted(names)).encode())
-        for file in Path(folder).iterdir():
+        listed = "".join(f"{n}\n" for n in sorted(names)).encode()
+        git(root, *fixed, "pack-objects", *options, f"{folder}/pack", stdin=listed, objects=objects)
+        for file in Path(folder).glob("pack-*"):
             files[f"objects/pack/{file.name}"] = file.read_bytes()
     return files
+
+
+def own_objects(root: Path, folder: Path) -> Path:
+    """A folder of objects that reads the repository's: git makes a pack where the objects are first, and .git may be read-only."""
+    there = Path(root, os.fsdecode(git(root, "rev-parse", "--git-path", "objects").rstrip(b"\n"))).absolute()
+    (folder / "info").mkdir(parents=True)
+    (folder / "info" / "alternates").write_bytes(os.fsencode(there) + b"\n")
+    return folder
 
 
 def tags_of(root: Path, commit: str) -> tuple[bytes, set[str]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from .declare import Common
 from .files import read_text
@@ -51,12 +51,16 @@ class Project:
         return self.root / "_build" / KEY
 
 
+def with_config(folder: Path) -> Optional[Path]:
+    """The folder of a rebar.config: this one, or one above it."""
+    return next((f for f in (folder, *folder.parents) if os.path.lexists(f / "rebar.config")), None)
+
+
 def read_project(home: Path, configured: Any, environment: Mapping[str, str], flags: Common) -> Project:
     """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down.
 
     home: the folder of tasks.py; configured: what Invoke has under our key; environment: INVOKE_BEAMDOCK_NAME, by name."""
-    folders = [f for start in (home, Path.cwd()) for f in (start, *start.parents)]
-    root = next((f for f in folders if os.path.lexists(f / "rebar.config")), None)
+    root = with_config(home) or with_config(Path.cwd())
     if not root:
         below = sorted(f.parent.relative_to(home) for pattern in ("*/rebar.config", "*/*/rebar.config") for f in home.glob(pattern))
         hint = (

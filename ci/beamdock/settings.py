@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -150,12 +151,15 @@ def refuse_passwords(settings: Settings, sources: Mapping[str, str]) -> None:
 
 
 def check_yaml(folder: Path) -> None:
-    """An invoke.yaml that is no YAML is an error here, on loading: Invoke reads it next, and would show a stack."""
-    file = next((folder / name for name in ("invoke.yaml", "invoke.yml") if (folder / name).exists()), None)
+    """An invoke.yaml that can't be read is an error here, on loading: Invoke reads it next, and would show a stack, or wait."""
+    names = ("invoke.yaml", "invoke.yml", "invoke.json", "invoke.py")
+    file = next((folder / name for name in names if os.path.lexists(folder / name)), None)
     try:
-        if file:
-            yaml.compose(read_text(file, "strict"), Loader=yaml.SafeLoader)
+        text = read_text(file, "strict") if file else ""
+        if file and file.suffix != ".py":
+            yaml.compose(text, Loader=yaml.SafeLoader)
     except (ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file.name if file else ''}{f':{mark.line + 1}' if mark else ''}"
-        raise failure(f"{where} can't be read: {getattr(error, 'problem', error)}", "it is YAML: name: value, indented alike") from None
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise failure(f"{where} can't be read: {problem}", "it is YAML: name: value, indented alike") from None

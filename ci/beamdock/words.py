@@ -41,6 +41,11 @@ def visible(text: str) -> str:
     return UNSEEN.sub(written, text.replace("\r\n", "\n"))
 
 
+def in_a_line(text: str) -> str:
+    """The text as a part of a line."""
+    return visible(text).replace("\n", "\\n")
+
+
 def reason(error: Exception) -> str:
     """Why the system refused, in its own words."""
     text = getattr(error, "strerror", None) or str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 import pytest
 from hypothesis import settings
@@ -78,7 +79,9 @@ class Shell:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             child = os.fork()
             if not child:
-                become_invoke(args, self.path / cwd, {**os.environ, **(env or {})}, out.fileno(), err.fileno())
+                with Path(os.devnull).open() as nothing:
+                    streams = (nothing.fileno(), out.fileno(), err.fileno())
+                    become_invoke(args, self.path / cwd, {**os.environ, **(env or {})}, streams)
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             texts = []
             for file in (out, err):
@@ -97,18 +100,23 @@ def ended(done: Result, args: Sequence[str], code: int) -> Result:
     return done
 
 
-def become_invoke(args: Sequence[str], cwd: Path, env: Mapping[str, str], out: int, err: int) -> NoReturn:
-    """In a fork: what `python -m invoke ARGS` is in that folder. Nothing of this process's tasks.py is left."""
+def become_invoke(args: Sequence[str], cwd: Path, env: Mapping[str, str], streams: Sequence[Optional[int]], package: str = "-") -> NoReturn:
+    """In a fork: what `python -m invoke ARGS` is in that folder. Nothing of this process's tasks.py is left. streams: what stdin,
+    stdout and stderr are, None for closed; package: the rooms that are loaded already, by the name that this folder's have."""
     code = 1
     try:
-        for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
-            os.dup2(stream, number)
-        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode, closefd=False) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
+        for number, (stream, name, mode) in enumerate(zip(streams, ("stdin", "stdout", "stderr"), "rww")):
+            if stream is None:
+                os.close(number)
+            else:
+                os.dup2(stream, number)
+            opened = None if stream is None else os.fdopen(number, mode, encoding=env.get("PYTHONIOENCODING"), closefd=False)
+            setattr(sys, name, opened)
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
         sys.path[:] = [str(cwd), *(p for p in sys.path if Path(p) not in (ROOT, ROOT / "tests"))]
-        for name in [n for n in sys.modules if n == "tasks" or n == "ci" or n.startswith(("ci.", "beamdock_"))]:
+        for name in [n for n in sys.modules if re.match(rf"(tasks|ci)$|ci\.|beamdock_(?!{package[9:]})", n)]:
             del sys.modules[name]
         importlib.invalidate_caches()
         sys.argv = ["invoke", *args]
@@ -119,8 +127,11 @@ def become_invoke(args: Sequence[str], cwd: Path, env: Mapping[str, str], out: i
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        try:
+            print(end="", flush=True)
+            print(end="", flush=True, file=sys.stderr)
+        except OSError:
+            code = 120  # as Python ends
         os._exit(code)
 
 

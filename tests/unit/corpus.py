@@ -1,0 +1,576 @@
+"""The corpus: what was tried against the tool, and what may be. Each case must end as it is said here, and never in a stack."""
+
+from __future__ import annotations
+
+from kit.repos import TINY_CONFIG
+
+from unit.hostile import Case, Thing, folder, git, hidden, link, listener, locked, pipe, read_only, remove, unreadable
+
+APP = '{application, other, [{vsn, "1"}, {applications, [kernel, stdlib]}]}.\n'
+
+
+def yaml(text: str) -> dict[str, str]:
+    """An invoke.yaml with this under our key, each line as it is."""
+    return {"invoke.yaml": f"beamdock:\n  image: tiny\n  {text}\n"}
+
+
+# ---- settings in invoke.yaml: the line, and a word of the error; "" where it is in order
+SETTINGS = [
+    ("registry: ghcr.io/acme", ""),
+    ("registry: localhost:5000/erlang", ""),
+    ("registry: a b", "registry"),
+    ("registry: https://ghcr.io/acme", "registry"),
+    ("registry: GHCR.io/ACME", "registry"),
+    ("registry: user:s3cr3t@h/x", "registry"),
+    ("registry: host:port/x", "registry"),
+    ("registry: [a]", "registry"),
+    ("registry: 5", "registry"),
+    ("registry: true", "registry"),
+    ("registry: ''", ""),
+    ("registry: /x", "registry"),
+    ("registry: x/", "registry"),
+    ("registry: x//y", "registry"),
+    ('registry: "x\\ny"', "registry"),
+    ("image: Tiny", "image"),
+    ("image: tiny:latest", "image"),
+    ("image: a/b/c", ""),
+    ("image: -a", "image"),
+    ("image: a..b", "image"),
+    ("image: {a: b}", "image"),
+    ("image: ü", "image"),
+    ("release: nosuch", "release nosuch"),
+    ("release: 5", "release"),
+    ("release: [tiny]", "release"),
+    ("release: tiny", ""),
+    ('version: "{git, short}"', ""),
+    ("version: 1.0", "version"),
+    ('version: "{git,"', "version"),
+    ('version: "a. b"', "version"),
+    ('version: "{cmd, \\"git status\\"}"', "version"),
+    ('version: ""', ""),
+    ("profile: nosuch", "profile"),
+    ("profile: default", ""),
+    ("profile: 1", "profile"),
+    ("dockerfile: nosuch", "nosuch"),
+    ("dockerfile: src", "src"),
+    ("dockerfile: [Dockerfile]", "dockerfile"),
+    ("build_packages: gcc", "build_packages"),
+    ("build_packages: [gcc, 5]", "build_packages"),
+    ("build_packages: [gcc, [g++]]", "build_packages"),
+    ("build_packages: {gcc: 1}", "build_packages"),
+    ("build_packages: [gcc, libssl-dev]", ""),
+    ("build_packages: []", ""),
+    ("build_packages:", ""),
+    ("build_env: [A=1]", "build_env"),
+    ("build_env: {A: 1}", "build_env"),
+    ("build_env: {A: 'it''s \"so\" $x `y`'}", ""),
+    ("build_args: {A: b}", ""),
+    ("build_args: A=b", "build_args"),
+    ("prebuild: make it && so", ""),
+    ("prebuild: [make]", "prebuild"),
+    ("rebar3: ./rebar3", "rebar3"),
+    ("rebar3: /usr/bin/rebar3", "rebar3"),
+    ("rebar3: rebar3", ""),
+    ("dependency_files: [nosuch]", "nosuch"),
+    ("dependency_files: [/etc/hostname]", "/etc/hostname"),
+    ("dependency_files: ['**x']", r"\*\*x"),
+    ("dependency_files: rebar.config", "dependency_files"),
+    ("dependency_files: ['config/*']", ""),
+    ("dependency_files: ['src']", "src"),
+    ("certificate_authority: nosuch.pem", "nosuch.pem"),
+    ("certificate_authority: src", "src"),
+    ("incremental: sometimes", "incremental"),
+    ("incremental: true", "incremental"),
+    ("incremental: always", ""),
+    ("cache: nosuch", "cache"),
+    ("cache: local", ""),
+    ("cache: type=gha", ""),
+    ("cache: none", ""),
+    ("platform: amd64", "platform"),
+    ("platform: linux/amd64", ""),
+    ("platform: linux/amd64/v2/x", "platform"),
+    ("hex_mirror: https://user:s3cr3t@h/", "hex_mirror"),
+    ("debian_mirror: http://token@h/", "debian_mirror"),
+    ("git_rewrites: {'https://u:s3cr3t@h/': 'git@h:'}", "git_rewrites"),
+    ("git_rewrites: {'https://h/': 'git@h:'}", ""),
+    ("known_hosts: nosuch", "nosuch"),
+    ("ssh: default=nosuch", "nosuch"),
+    ("ssh: default", ""),
+    ("provenance: yes please", "provenance"),
+    ("provenance: yes", ""),
+    ("provenance: 1", "provenance"),
+    ("nofile: many", "nofile"),
+    ("nofile: 1.5", "nofile"),
+    ("nofile: '5'", "nofile"),
+    ("nofile: true", "nofile"),
+    ("writable: log", "writable"),
+    ("writable: [log]", ""),
+    ("secrets: id=x", "secrets"),
+    ("nosuch: 1", "unknown setting `nosuch`"),
+    ("regstry: x", "did you mean `registry`"),
+    ("'': 1", "unknown setting"),
+]
+SETTINGS_CASES = [Case(f"setting {line}", "build --dry-run", 2 if word else 0, word, yaml(line)) for line, word in SETTINGS]
+
+# ---- whole invoke.yamls
+YAMLS = [
+    ("", 0, "tiny"),
+    ("\n\n# nothing\n", 0, "tiny"),
+    ("beamdock:\n", 0, "tiny"),
+    ("beamdock: {}\n", 0, "tiny"),
+    ("other: {a: [1, 2]}\n", 0, "tiny"),
+    ("beamdock:\n\timage: x\n", 2, "invoke.yaml:2"),
+    ("beamdock:\n  image: x\n image: y\n", 2, "invoke.yaml:3"),
+    ("beamdock: [\n", 2, "invoke.yaml:"),
+    ("beamdock: 'x\n", 2, "invoke.yaml:"),
+    ("a: b: c\n", 2, "invoke.yaml:1"),
+    ("beamdock: {image: tiny, image: tiny}\n", 0, "tiny"),
+    ("\ufeffbeamdock:\n  image: tiny\n", 0, "tiny"),
+    ("beamdock:\r\n  image: tiny\r\n", 0, "tiny"),
+    ("beamdock: *x\n", 2, "invoke.yaml:1"),
+    ("beamdock: x\n", 2, "beamdock"),
+    ("beamdock: [a]\n", 2, "beamdock"),
+    ("beamdock: 5\n", 2, "beamdock"),
+    ("%YAML 9.9\n---\nbeamdock: {}\n", 2, "invoke.yaml"),
+    ("\x00", 2, "invoke.yaml"),
+    ("beamdock:\n  image: \x1b[31mred\n", 2, "invoke.yaml"),
+    ('beamdock:\n  prebuild: "\\e[31mred"\n', 0, r"\\x1b\[31mred"),
+    ('beamdock:\n  registry: "\\e[31mred"\n', 2, r"registry.*\\x1b\[31mred"),
+    ("beamdock:\n  prebuild: ünï\n", 0, "ünï"),
+]
+YAML_CASES = [Case(f"invoke.yaml {text!r}", "config", code, word, {"invoke.yaml": text}) for text, code, word in YAMLS]
+YAML_CASES += [
+    Case("invoke.yaml in latin-1", "config", 2, "invoke.yaml", {"invoke.yaml": b"beamdock:\n  prebuild: \xe9\n"}),
+    Case("invoke.yaml is a folder", "config", 2, "invoke.yaml is a folder", {"invoke.yaml": folder}),
+    Case("invoke.yaml is a pipe", "config", 2, "invoke.yaml is a pipe", {"invoke.yaml": pipe}),
+    Case("invoke.yaml is a socket", "config", 2, "invoke.yaml", {"invoke.yaml": listener}),
+    Case("invoke.yaml is a device", "config", 2, "invoke.yaml is a device", {"invoke.yaml": link("/dev/zero")}),
+    Case("invoke.yaml leads nowhere", "config", 2, "invoke.yaml can't be read: no such file", {"invoke.yaml": link("nowhere")}),
+    Case("invoke.yaml leads to itself", "config", 2, "invoke.yaml", {"invoke.yaml": link("invoke.yaml")}),
+    Case(
+        "invoke.yaml is a link",
+        "config",
+        0,
+        "elsewhere",
+        {"invoke.yaml": link("other.yaml"), "other.yaml": "beamdock: {prebuild: elsewhere}"},
+    ),
+    Case("invoke.yaml is unreadable", "config", 2, "invoke.yaml can't be read: permission denied", {"invoke.yaml": unreadable("")}),
+    Case("invoke.yml is a pipe", "config", 2, "invoke.yml is a pipe", {"invoke.yaml": remove, "invoke.yml": pipe}),
+    Case("invoke.json is a pipe", "config", 2, "invoke.json is a pipe", {"invoke.yaml": remove, "invoke.json": pipe}),
+    Case("invoke.json is no JSON", "config", 2, "invoke.json", {"invoke.yaml": remove, "invoke.json": "{"}),
+    Case("invoke.json counts", "config", 0, "from-json", {"invoke.yaml": remove, "invoke.json": '{"beamdock": {"prebuild": "from-json"}}'}),
+    Case("invoke.py is a folder", "config", 2, "invoke.py is a folder", {"invoke.yaml": remove, "invoke.py": folder}),
+    Case("both invoke.yaml and invoke.yml", "config", 0, "tiny", {"invoke.yml": "beamdock: {image: second}"}),
+]
+
+# ---- INVOKE_BEAMDOCK_*
+VARIABLES = [
+    ("REGISTRY", "ghcr.io/acme", ""),
+    ("REGISTRY", "a b", "INVOKE_BEAMDOCK_REGISTRY"),
+    ("REGISTRY", "\x1b[31m", "INVOKE_BEAMDOCK_REGISTRY"),
+    ("IMAGE", "UPPER", "INVOKE_BEAMDOCK_IMAGE"),
+    ("IMAGE", "", ""),
+    ("PROFILE", "nosuch", "profile nosuch"),
+    ("RELEASE", "nosuch", "release nosuch"),
+    ("VERSION", "{git", "version"),
+    ("BUILD_PACKAGES", "gcc", "INVOKE_BEAMDOCK_BUILD_PACKAGES"),
+    ("BUILD_PACKAGES", "[gcc", "INVOKE_BEAMDOCK_BUILD_PACKAGES"),
+    ("BUILD_PACKAGES", "[gcc, make]", ""),
+    ("BUILD_PACKAGES", "", ""),
+    ("BUILD_ENV", "A=1", "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("BUILD_ENV", "{A: '1'}", ""),
+    ("NOFILE", "x", "INVOKE_BEAMDOCK_NOFILE"),
+    ("NOFILE", "28.2", "INVOKE_BEAMDOCK_NOFILE"),
+    ("NOFILE", "1024", ""),
+    ("PROVENANCE", "false", ""),
+    ("PROVENANCE", "maybe", "INVOKE_BEAMDOCK_PROVENANCE"),
+    ("INCREMENTAL", "x", "INVOKE_BEAMDOCK_INCREMENTAL"),
+    ("CACHE", "x", "INVOKE_BEAMDOCK_CACHE"),
+    ("PLATFORM", "x", "INVOKE_BEAMDOCK_PLATFORM"),
+    ("HEX_MIRROR", "https://u:s3cr3t@h", "hex_mirror"),
+    ("DOCKERFILE", "nosuch", "nosuch"),
+    ("NOSUCH", "1", "unknown setting `nosuch`"),
+    ("", "1", "unknown setting"),
+    ("REGISTRY_", "x", "unknown setting `registry_`"),
+    ("DEPENDENCY_FILES", "['../x']", "x"),
+    ("DEPENDENCY_FILES", "[nosuch]", "nosuch"),
+    ("REBAR3", "/usr/bin/rebar3", "rebar3"),
+    ("PREBUILD", "x" * 1000, ""),
+    ("DEFAULT_BRANCH", "a b ü", ""),
+]
+VARIABLE_CASES = [
+    Case(f"INVOKE_BEAMDOCK_{name}={value[:40]!r}", "build --dry-run", 2 if word else 0, word, env={f"INVOKE_BEAMDOCK_{name}": value})
+    for name, value, word in VARIABLES
+]
+VARIABLE_CASES += [
+    Case("HEX_CDN with a password", "config", 2, "HEX_CDN", env={"HEX_CDN": "https://u:s3cr3t@h"}),
+    Case("HEX_MIRROR", "config", 0, "HEX_MIRROR", env={"HEX_MIRROR": "https://h"}),
+    Case("HOME is nowhere", "build --dry-run", 0, "docker buildx", env={"HOME": "/nowhere"}),
+    Case("HOME is empty", "build --dry-run", 0, "docker buildx", env={"HOME": ""}),
+    Case("PATH is empty", "config", 2, "git is not installed", env={"PATH": "/nowhere"}),
+    Case("SSH_AUTH_SOCK is nowhere", "build --dry-run --ssh default", 0, "docker buildx", env={"SSH_AUTH_SOCK": "/nowhere"}),
+    Case("SSH_AUTH_SOCK is long", "build --dry-run --ssh default", 0, "docker buildx", env={"SSH_AUTH_SOCK": "/" + "x" * 200}),
+    Case("TMPDIR is nowhere", "build --dry-run", 0, "docker buildx", env={"TMPDIR": "/nowhere"}),
+    Case("TMPDIR is a file", "build --dry-run", 0, "docker buildx", env={"TMPDIR": "/dev/null"}),
+    Case("GIT_DIR leads elsewhere", "config", 0, "tiny", env={"GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/", "GIT_INDEX_FILE": "/nowhere"}),
+    Case("GITHUB_HEAD_REF is no name", "build --dry-run", 0, "docker buildx", env={"CI": "1", "GITHUB_HEAD_REF": "\x1b[31m ../"}),
+    Case("DOCKER_CONFIG is a file", "build --dry-run", 0, "docker buildx", env={"DOCKER_CONFIG": "/dev/null"}),
+    Case("PYTHONIOENCODING is ASCII", "config", 0, r"\\xfcn", yaml("prebuild: ün"), env={"PYTHONIOENCODING": "ascii"}),
+    Case("PYTHONIOENCODING is Latin-1", "config", 0, r"\\u20ac", yaml("prebuild: €"), env={"PYTHONIOENCODING": "latin-1"}),
+    Case("an error in ASCII", "config", 2, r"registry.*\\xfc", yaml("registry: ü"), env={"PYTHONIOENCODING": "ascii"}),
+]
+
+# ---- flags
+FLAGS = [
+    ("build --dry-run --release nosuch", 2, "release nosuch"),
+    ("build --dry-run --registry 'a b'", 2, "--registry"),
+    ("build --dry-run --registry ''", 0, "docker buildx"),
+    ("build --dry-run --build-arg A", 2, "--build-arg A"),
+    ("build --dry-run --build-arg A=", 0, "A="),
+    ("build --dry-run --build-arg =", 0, "docker buildx"),
+    ("build --dry-run --build-arg A=ü", 0, "A=ü"),
+    ("build --dry-run --tag latest", 2, "latest"),
+    ("build --dry-run --tag 'a b'", 2, "can't be a tag"),
+    ("build --dry-run --tag -x", 2, "can't be a tag"),
+    ("build --dry-run --tag ''", 2, "can't be a tag"),
+    (f"build --dry-run --tag {'long' * 33}", 2, "can't be a tag"),
+    (f"build --dry-run --tag {'x' * 128}", 0, "docker buildx"),
+    ("build --dry-run --target dirty", 2, "dirty"),
+    ("build --dry-run --target builder", 0, "-builder"),
+    ("build --dry-run --target 'a b'", 2, "can't be a tag"),
+    ("build --dry-run --secret id=x,src=/nowhere", 0, "docker buildx"),
+    ("build --dry-run --ssh default=/nowhere", 2, "/nowhere"),
+    ("build --dry-run --cache-to=type=gha", 0, "type=gha"),
+    ("build --dry-run --no-cache --pull", 0, "no-cache"),
+    ("build --dry-run --no-load", 0, "cacheonly"),
+    ("build --dry-run --tarball /dev/null", 2, "/dev/null"),
+    ("build --dry-run --tarball /nowhere", 0, "docker buildx"),
+    ("build --dry-run --tarball rebar.config", 2, "rebar.config"),
+    ("build --dry-run --tarball rebar.config/x", 2, "rebar.config"),
+    ("build --dry-run --tarball out", 0, "docker buildx"),
+    ("build --dry-run --tarball ''", 0, "docker buildx"),
+    ("push --dry-run", 2, "registry"),
+    ("push --dry-run --registry r.example", 0, "docker buildx"),
+    ("push --dry-run --registry r.example --branch", 0, "r.example/tiny:main"),
+    ("push --dry-run --registry r.example --branch=../../x", 0, "docker buildx"),
+    ("push --dry-run --registry r.example --branch=latest", 0, "docker buildx"),
+    ("push --dry-run --registry r.example --tag latest", 2, "latest"),
+    ("deps-image --key", 0, "^[0-9a-f]{64}$"),
+    ("deps-image --explain", 0, "rebar.config"),
+    ("deps-image --key --registry 'a b'", 2, "--registry"),
+    ("deps-image --dry-run --push", 2, "registry"),
+    ("deps-image --dry-run", 0, "docker buildx"),
+    ("config --release nosuch", 2, "release nosuch"),
+    ("clean --keep x", 2, "--keep x is no whole number"),
+    ("clean --keep -1", 2, "--keep -1"),
+    ("clean --keep 1.5", 2, "--keep 1.5 is no whole number"),
+    ("clean --keep ''", 2, "--keep"),
+    ("clean --keep 99999999999999999999999", 2, "--keep"),
+    ("clean --keep 1_0", 2, "--keep"),
+    ("clean --dry-run --keep 0", 2, "docker"),
+    ("stop --time x", 2, "--time x is no whole number"),
+    ("stop --time 1e3", 2, "--time 1e3 is no whole number"),
+    ("stop", 2, "docker"),
+    ("ps", 2, "docker"),
+    ("logs", 2, "docker"),
+    ("attach", 2, "docker"),
+    ("diff", 2, "docker"),
+    ("shell", 2, "docker"),
+    ("run", 2, "docker"),
+    ("console", 2, "terminal"),
+    ("build", 2, "docker"),
+    ("init /nowhere", 2, "/nowhere"),
+    ("init .", 2, "itself"),
+    ("init --dry-run src", 2, "rebar.config"),
+    ("init rebar.config", 2, "rebar.config"),
+    ("init --nosuch", 2, "--nosuch"),
+    ("init ''", 2, "folder"),
+]
+FLAG_CASES = [Case(args[:70], args, code, word) for args, code, word in FLAGS]
+
+# ---- rebar.config and what is read beside it
+CONFIGS = [
+    ("", 2, "no release"),
+    ("{relx, [", 2, "rebar.config:1"),
+    ("{relx, []}", 2, "rebar.config:1"),
+    ("{relx, []}.\n", 2, "no release"),
+    ("{relx, x}.", 2, "no release"),
+    ("{relx, [{release, x}]}.", 2, "no release"),
+    ("{relx, [{release, {}, []}]}.", 2, "no release"),
+    ('{relx, [{release, {a, "1"}, [a]}]}.', 2, "profile prod"),
+    ("foo(bar).", 2, "rebar.config:1"),
+    ("\x00", 2, "no release"),
+    ("{erl_opts, [debug_info]}", 2, "rebar.config:1"),
+    ("%% nothing", 2, "no release"),
+    ("}", 2, "rebar.config:1"),
+    ("\x1b[31m", 2, "rebar.config:1"),
+    ("\u202e", 2, r"rebar.config:1.*\\u202e"),
+    (TINY_CONFIG + '{deps, [a, {b, "1"}]}.', 0, "docker buildx"),
+    (TINY_CONFIG + "{deps, x}.", 0, "docker buildx"),
+    (TINY_CONFIG + "{plugins, [rebar3_hex]}.", 0, "docker buildx"),
+    (TINY_CONFIG + '"unterminated', 2, "rebar.config:4"),
+    (TINY_CONFIG + "'unterminated", 2, "rebar.config:4"),
+    ('{relx, [{release, {a, "1"}, [a]}, {release, {b, "1"}, [b]}]}. {profiles, [{prod, []}]}.', 2, "2 releases"),
+    (TINY_CONFIG.replace("\n", "\r\n"), 0, "docker buildx"),
+    ("\ufeff" + TINY_CONFIG, 0, "docker buildx"),
+]
+REBAR_CASES = [Case(f"rebar.config {text[-40:]!r}", "build --dry-run", code, word, {"rebar.config": text}) for text, code, word in CONFIGS]
+REBAR_CASES += [
+    Case("rebar.config in latin-1", "build --dry-run", 0, "docker buildx", {"rebar.config": b"%% \xe9\n" + TINY_CONFIG.encode()}),
+    Case("rebar.config is gone", "config", 2, "rebar.config", {"rebar.config": remove}),
+]
+for path, code in (("rebar.config", 2), ("rebar.lock", 2), ("rebar.config.script", 2)):
+    REBAR_CASES += [
+        Case(f"{path} is a folder", "build --dry-run", code, f"{path} is a folder", {path: folder}),
+        Case(f"{path} is a pipe", "build --dry-run", code, f"{path} is a pipe", {path: pipe}),
+        Case(f"{path} is a socket", "build --dry-run", code, f"{path} is a socket", {path: listener}),
+        Case(f"{path} is a device", "build --dry-run", code, f"{path} is a (device|link to /dev/zero)", {path: link("/dev/zero")}),
+        Case(f"{path} leads nowhere", "build --dry-run", code, f"{path} can't be read: no such file", {path: link("nowhere")}),
+        Case(f"{path} leads to itself", "build --dry-run", code, path, {path: link(path)}),
+        Case(f"{path} is unreadable", "build --dry-run", code, f"{path} can't be read: permission denied", {path: unreadable("")}),
+    ]
+REBAR_CASES += [
+    Case("rebar.lock is no term", "build --dry-run", 0, "docker buildx", {"rebar.lock": "<<<"}),
+    Case("rebar.lock is empty", "build --dry-run", 0, "docker buildx", {"rebar.lock": ""}),
+    Case("rebar.lock is binary", "deps-image --key", 0, "", {"rebar.lock": bytes(range(256))}),
+    Case("a script, and no release", "config", 2, "release", {"rebar.config": "", "rebar.config.script": "CONFIG."}),
+    Case("a script", "build --dry-run", 0, "docker buildx", {"rebar.config.script": "CONFIG."}),
+    Case("an application's rebar.config is a folder", "build --dry-run", 0, "docker buildx", {"apps/a/rebar.config": folder}),
+    Case("an application's rebar.config is a pipe", "build --dry-run", 0, "docker buildx", {"apps/a/rebar.config": pipe}),
+    Case("an application's rebar.config leads nowhere", "build --dry-run", 0, "docker buildx", {"apps/a/rebar.config": link("x")}),
+    Case(
+        "an application's rebar.config is unreadable",
+        "build --dry-run",
+        2,
+        "apps/a/rebar.config can't",
+        {"apps/a/rebar.config": unreadable("")},
+    ),
+    Case("an application's rebar.config is no term", "build --dry-run", 0, "docker buildx", {"apps/a/rebar.config": "{{{"}),
+]
+
+# ---- .app.src
+SOURCES: list[tuple[str, dict[str, Thing], int, str]] = [
+    ("Emacs holds it", {"src/.#tiny.app.src": link("me@host.1234:5678")}, 0, "docker buildx"),
+    ("Emacs holds an application's", {"apps/a/src/.#a.app.src": link("me@host.1:2"), "apps/a/src/a.app.src": APP}, 0, "docker buildx"),
+    ("is a folder", {"src/other.app.src": folder}, 0, "docker buildx"),
+    ("is a pipe", {"src/other.app.src": pipe}, 0, "docker buildx"),
+    ("is a socket", {"src/o.app.src": listener}, 0, "docker buildx"),
+    ("leads to itself", {"src/other.app.src": link("other.app.src")}, 0, "docker buildx"),
+    ("is unreadable", {"src/other.app.src": unreadable("")}, 2, "src/other.app.src can't be read: permission denied"),
+    ("is empty", {"src/tiny.app.src": ""}, 0, "docker buildx"),
+    ("is no term", {"src/tiny.app.src": "{{{"}, 0, "docker buildx"),
+    ("is binary", {"src/tiny.app.src": bytes(range(256))}, 0, "docker buildx"),
+    ("asks git for trees", {"src/tiny.app.src": '{application, tiny, [{vsn, {cmd, "git describe --dirty"}}]}.'}, 2, "git describe --dirty"),
+    ("is one of many", {f"apps/a{i}/src/a{i}.app.src": APP for i in range(50)}, 0, "docker buildx"),
+]  # fmt: skip
+SOURCE_CASES = [Case(f"an .app.src {name}", "build --dry-run", code, word, files) for name, files, code, word in SOURCES]
+
+# ---- Dockerfile
+DOCKERFILES: list[tuple[str, Thing, int, str]] = [
+    ("is gone", remove, 2, "Dockerfile does not exist"),
+    ("is a folder", folder, 2, "Dockerfile is a folder"),
+    ("is a pipe", pipe, 2, "Dockerfile is a pipe"),
+    ("leads nowhere", link("nowhere"), 2, "Dockerfile can't be read: no such file"),
+    ("leads to itself", link("Dockerfile"), 2, "Dockerfile"),
+    ("is a device", link("/dev/zero"), 2, "Dockerfile is a device"),
+    ("is unreadable", unreadable(""), 2, "Dockerfile can't be read: permission denied"),
+    ("is binary", bytes(range(256)), 0, "docker buildx"),
+    ("has one line", "FROM scratch", 0, "docker buildx"),
+    ("has an endless line", "FROM scratch\nRUN \\\n", 0, "docker buildx"),
+    ("has an open heredoc", "FROM x AS runner\nRUN <<EOF\necho\n", 0, "docker buildx"),
+    ("has odd instructions", "FROM\nFROM a\nENV\nENV =\nARG\nCOPY\nRUN\n", 0, "docker buildx"),
+    ("has no runner", "FROM a AS other\n", 0, "docker buildx"),
+]
+DOCKERFILE_CASES = [
+    Case(f"Dockerfile {name}", "build --dry-run", code, word, {"Dockerfile": what}) for name, what, code, word in DOCKERFILES
+]
+
+# ---- _build, and what cannot be written
+BUILD = "_build/beamdock"
+PLACES: list[tuple[str, dict[str, Thing], int, str]] = [
+    ("_build is a file", {"_build": ""}, 1, "_build is no folder"),
+    ("_build leads nowhere", {"_build": link("/nowhere/x")}, 2, "_build is a link to /nowhere/x"),
+    ("_build leads to itself", {"_build": link("_build")}, 2, "_build is a link to _build"),
+    ("_build is a pipe", {"_build": pipe}, 1, "_build is no folder"),
+    ("_build/beamdock is a file", {BUILD: ""}, 1, "_build/beamdock is no folder"),
+    ("_build/beamdock leads nowhere", {BUILD: link("nowhere")}, 2, "_build/beamdock is a link to nowhere"),
+    ("_build is read-only", {"_build": read_only()}, 1, "can't be written: permission denied"),
+    ("_build/beamdock is root's", {BUILD: read_only("deps.lock", "deps.json", ".gitignore")}, 1, "can't be written: permission denied"),
+    ("_build/beamdock/deps is root's", {f"{BUILD}/deps": read_only("rebar.config")}, 0, "docker buildx"),
+    ("contexts is a file", {f"{BUILD}/contexts": ""}, 1, "contexts is no folder"),
+    ("contexts leads nowhere", {f"{BUILD}/contexts": link("nowhere")}, 2, "contexts is a link to nowhere"),
+    ("contexts is a pipe", {f"{BUILD}/contexts": pipe}, 1, "contexts is no folder"),
+    ("contexts is root's", {f"{BUILD}/contexts": read_only("deps-1/rebar.config")}, 1, "can't be written: permission denied"),
+    ("contexts is unreadable", {f"{BUILD}/contexts": hidden}, 1, "contexts can't be written: permission denied"),
+    ("contexts has odd things in it", {f"{BUILD}/contexts/deps-1": pipe, f"{BUILD}/contexts/x": link("x"), f"{BUILD}/contexts/-": ""}, 0, "docker buildx"),
+    (".gitignore is a folder", {f"{BUILD}/.gitignore": folder}, 1, ".gitignore"),
+    (".gitignore is a link", {f"{BUILD}/.gitignore": link("../../rebar.config")}, 0, "docker buildx"),
+    (".gitignore is unreadable", {f"{BUILD}/.gitignore": unreadable("")}, 0, "docker buildx"),
+    ("the repo is read-only", {".": locked}, 1, "_build can't be written: permission denied"),
+    (".git/objects is read-only", {".git/objects": locked, ".git/objects/pack": locked}, 0, "docker buildx"),
+]  # fmt: skip
+PLACE_CASES = [Case(name, "build --dry-run", code, word, files) for name, files, code, word in PLACES]
+PLACE_CASES += [
+    Case("a read-only repo has a configuration", "config", 0, "tiny", {".": locked, ".git": locked}),
+    Case("a read-only repo has a key", "deps-image --key", 0, "", {".": locked, ".git": locked}),
+]
+RECORDS = ["", "{", "[]", "[1, 2]", "5", "null", '"x"', "{}", '{"key": 5}', '{"key": "x", "compiled": 5, "parts": []}', '{"parts": {"a": 1}}',
+           '{"key": "x", "compiled": [], "parts": {"a": [1]}}', "\x00", "[" * 100_000]  # fmt: skip
+RECORD_CASES = [
+    Case(f"deps.json {text[:50]!r}", "deps-image --explain", 0, "rebar.config", {f"{BUILD}/deps.json": text}) for text in RECORDS
+]
+RECORD_CASES += [
+    Case("deps.json is a folder", "deps-image --explain", 0, "rebar.config", {f"{BUILD}/deps.json": folder}),
+    Case("deps.json is a pipe", "deps-image --explain", 0, "rebar.config", {f"{BUILD}/deps.json": pipe}),
+    Case("deps.json is unreadable", "deps-image --explain", 0, "rebar.config", {f"{BUILD}/deps.json": unreadable("")}),
+    Case("deps.json leads nowhere", "deps-image --explain", 0, "rebar.config", {f"{BUILD}/deps.json": link("nowhere")}),
+]
+
+# ---- names of files and folders
+NAMES = ["a b", "ü", "日本", "-x", "--help", "a,b", "a=b", "a'b", 'a"b', "a\\b", "a\nb", "a\x1b[31mb", "a\tb", "$(x)", "`x`", "*", "[x", "{{x}}", "%s",
+         "x" * 200, "é" * 100, b"\xe9".decode("utf-8", "surrogateescape"), "\u202egnp"]  # fmt: skip
+NAME_CASES = [
+    Case(
+        f"an application called {name[:40]!r}",
+        "build --dry-run",
+        0,
+        "docker buildx",
+        {f"apps/{name}/rebar.config": "", f"apps/{name}/src/x.app.src": APP},
+    )
+    for name in NAMES
+]
+NAME_CASES += [
+    Case(
+        f"a file called {name[:40]!r} is not committed", "push --dry-run --registry r.example", 2, "1 file differs", {f"src/{name}.erl": ""}
+    )
+    for name in NAMES
+]
+NAME_CASES += [Case(f"a key with {name[:40]!r}", "deps-image --explain", 0, word, {f"apps/{name}/rebar.config": ""})
+    for name, word in [("a\x1b[31mb", r"a\\x1b\[31mb"), ("a\nb", r"a\\nb/rebar"), (b"\xe9".decode("utf-8", "surrogateescape"), r"\\xe9"), ("ü", "ü")]]  # fmt: skip
+
+# ---- branches and the state of git
+BRANCHES = ["feature/x", "ü#1", "latest", "v1.0", "deps-x", "a" * 200, "x.lock-", "日本", "a@b", "dependabot/npm/@x", "1.2.3", "pr-1", "x-amd64",
+            "abcd" * 10, "sha256-" + "0" * 64, b"\xe9".decode("utf-8", "surrogateescape"), "a'b", 'a"b', "a$b", "a;b|c&d", "a%sb"]  # fmt: skip
+BRANCH_CASES = [
+    Case(f"branch {name[:40]!r}", "build --dry-run", 0, "docker buildx", {".": git("checkout", "-q", "-b", name)}) for name in BRANCHES
+]
+GIT: list[tuple[str, dict[str, Thing], int, str]] = [
+    ("no git", {".git": remove}, 2, "in no git repository"),
+    (".git is empty", {".git": folder}, 2, r"\.git"),
+    (".git is a file", {".git": "nonsense"}, 1, "invalid gitfile"),
+    (".git leads nowhere", {".git": "gitdir: /nowhere\n"}, 2, r"\.git is damaged"),
+    (".git is a pipe", {".git": pipe}, 2, r"\.git"),
+    (".git is unreadable", {".git": unreadable("")}, 1, "ermission denied"),
+    ("HEAD is gone", {".git/HEAD": remove}, 2, r"\.git"),
+    ("HEAD is empty", {".git/HEAD": ""}, 2, r"\.git"),
+    ("HEAD is nonsense", {".git/HEAD": "nonsense"}, 2, r"\.git"),
+    ("HEAD is detached", {".": git("checkout", "-q", "--detach")}, 0, "docker buildx"),
+    ("HEAD is unborn", {".git/HEAD": "ref: refs/heads/new\n"}, 2, "no commit yet"),
+    ("HEAD is a commit that is gone", {".git/HEAD": "1" * 40 + "\n"}, 1, "git"),
+    ("the branch is nonsense", {".git/refs/heads/main": "nonsense"}, 2, "commit"),
+    ("config is nonsense", {".git/config": "["}, 1, "git"),
+    ("config is of the future", {".git/config": "[core]\n\trepositoryformatversion = 99\n"}, 1, "git"),
+    ("config is unreadable", {".git/config": unreadable("")}, 1, "git"),
+    ("the index is nonsense", {".git/index": "nonsense"}, 1, "git"),
+    ("the index is gone", {".git/index": remove}, 0, "docker buildx"),
+    ("the objects are gone", {".git/objects/pack": remove}, 1, "git"),
+    ("the refs are gone", {".git/refs": remove}, 2, r"\.git"),
+    ("the branch has a control character", {".git/HEAD": "ref: refs/heads/\x1b[31m\n"}, 2, ""),
+    ("a bare repository", {".git/config": "[core]\n\tbare = true\n"}, 0, "docker buildx"),
+]
+GIT_CASES = [Case(f"git: {name}", "build --dry-run", code, word, files) for name, files, code, word in GIT]
+
+# ---- checkouts and links
+CHECKOUTS: list[tuple[str, dict[str, Thing], int, str]] = [
+    ("is empty", {"_checkouts": folder}, 0, "docker buildx"),
+    ("is a file", {"_checkouts": ""}, 0, "docker buildx"),
+    ("leads nowhere", {"_checkouts": link("nowhere")}, 0, "docker buildx"),
+    ("leads to itself", {"_checkouts/a": link("a")}, 0, "docker buildx"),
+    ("leads upwards", {"_checkouts/a": link("../..")}, 0, "docker buildx"),
+    ("leads out", {"_checkouts/a": link("/etc")}, 0, "docker buildx"),
+    ("has a pipe", {"_checkouts/a/src/a.app.src": APP, "_checkouts/a/pipe": pipe}, 0, "docker buildx"),
+    ("has an unreadable file", {"_checkouts/a/src/a.app.src": APP, "_checkouts/a/x": unreadable("")}, 2, "_checkouts/a/x can't be read"),
+    ("has a broken link", {"_checkouts/a/src/a.app.src": APP, "_checkouts/a/x": link("nowhere")}, 0, "docker buildx"),
+    ("has odd names", {"_checkouts/a\x1b/x y": "", "_checkouts/é/ü": ""}, 0, "docker buildx"),
+]  # fmt: skip
+CHECKOUT_CASES = [Case(f"_checkouts {name}", "build --dry-run", code, word, files) for name, files, code, word in CHECKOUTS]
+
+# ---- streams
+STREAMS = [
+    ("config", "1|", 0, ""),
+    ("config", "1>/dev/full", 1, "stdout: no space left on device"),
+    ("config", "1>&-", 0, ""),
+    ("config", "2>&-", 0, "tiny"),
+    ("config", "0<&-", 0, "tiny"),
+    ("config", "0<&- 1>&- 2>&-", 0, ""),
+    ("config", "2>/dev/full", 0, "tiny"),
+    ("config --release x", "2>&-", 2, ""),
+    ("config --release x", "2>/dev/full", 2, ""),
+    ("config --release x", "2|", 2, ""),
+    ("config --release x", "1>&-", 2, "release x"),
+    ("build --dry-run", "1|", 0, ""),
+    ("build --dry-run", "1>/dev/full", 1, "stdout"),
+    ("build --dry-run", "2>&-", 0, "^docker buildx [^\n]*\n$"),
+    ("build --dry-run", "2>/dev/full", 0, "docker buildx"),
+    ("build --dry-run", "0<&- 2>&-", 0, "^docker buildx [^\n]*\n$"),
+    ("deps-image --key", "2>&-", 0, "^[0-9a-f]{64}\n$"),
+    ("deps-image --key", "1>/dev/full", 1, "stdout"),
+    ("deps-image --explain", "1>/dev/full", 1, "stdout"),
+    ("deps-image --explain", "1|", 0, ""),
+    ("attach", "0<&-", 2, "docker"),
+    ("console", "0<&-", 2, "terminal"),
+    ("shell", "0<&-", 2, "docker"),
+    ("init --dry-run ../target", "1>/dev/full", 1, "stdout"),
+]
+STREAM_CASES = [
+    Case(
+        f"{args} {streams}",
+        args,
+        code,
+        word,
+        {"config/sys.config.src": "[{a, ${X}}].", "../target/rebar.config": TINY_CONFIG},
+        streams=streams,
+    )
+    for args, streams, code, word in STREAMS
+]
+
+# ---- init
+INITS: list[tuple[str, dict[str, Thing], int, str]] = [
+    ("tasks.py is a folder", {"tasks.py": folder}, 0, ""),
+    ("Dockerfile is a folder", {"Dockerfile": folder}, 0, ""),
+    ("Dockerfile is a pipe", {"Dockerfile": pipe}, 0, ""),
+    ("Dockerfile leads nowhere", {"Dockerfile": link("nowhere")}, 0, ""),
+    ("Dockerfile is unreadable", {"Dockerfile": unreadable("")}, 2, "Dockerfile can't be read"),
+    ("ci is a file", {"ci": ""}, 1, "ci is no folder"),
+    ("ci leads nowhere", {"ci": link("nowhere")}, 2, "ci is a link to nowhere"),
+    ("rebar.config is a folder", {"rebar.config": folder}, 2, "rebar.config is a folder"),
+    ("rebar.config is a pipe", {"rebar.config": pipe}, 2, "rebar.config is a pipe"),
+    ("rebar.config is unreadable", {"rebar.config": unreadable("")}, 2, "rebar.config can't be read"),
+    ("rebar.config is no term", {"rebar.config": "{{{"}, 0, ""),
+    ("invoke.yaml is nonsense", {"invoke.yaml": "["}, 0, ""),
+    ("invoke.yaml is a list", {"invoke.yaml": "[1]"}, 0, ""),
+    ("invoke.yaml is binary", {"invoke.yaml": bytes(range(256))}, 0, ""),
+    ("invoke.yaml is a pipe", {"invoke.yaml": pipe}, 0, ""),
+    ("invoke.yaml is unreadable", {"invoke.yaml": unreadable("")}, 2, "invoke.yaml can't be read"),
+    (".gitignore is a folder", {".gitignore": folder}, 0, ""),
+    ("the folder is read-only", {".": locked}, 1, "can't be written: permission denied"),
+    ("names have control characters", {"Dockerfile": "FROM \x1b[31mx\n", "tasks.py": "\x1b"}, 0, ""),
+]
+INIT_CASES = [
+    Case(
+        f"init: {name}",
+        "init ../target",
+        code,
+        word,
+        {"../target/rebar.config": TINY_CONFIG, **{f"../target/{k}": v for k, v in files.items()}},
+    )
+    for name, files, code, word in INITS
+]
+
+CASES = [*SETTINGS_CASES, *YAML_CASES, *VARIABLE_CASES, *FLAG_CASES, *REBAR_CASES, *SOURCE_CASES, *DOCKERFILE_CASES, *PLACE_CASES, *RECORD_CASES,
+         *NAME_CASES, *BRANCH_CASES, *GIT_CASES, *CHECKOUT_CASES, *STREAM_CASES, *INIT_CASES]  # fmt: skip
+# Some of all kinds, which are run as processes too.
+PROCESSES = ["setting registry: user:s3cr3t@h/x", "setting rebar3: /usr/bin/rebar3", "invoke.yaml is a pipe", "invoke.yaml '\\x00'",
+             "INVOKE_BEAMDOCK_NOFILE='28.2'", "PYTHONIOENCODING is ASCII", "clean --keep x", "rebar.config is a pipe", "rebar.lock is unreadable",
+             "an .app.src Emacs holds it", "Dockerfile is a folder", "_build leads nowhere", "_build/beamdock is root's", "the repo is read-only",
+             "git: HEAD is gone", "config 1|", "config 1>/dev/full", "build --dry-run 2>&-", "console 0<&-", "config --release x 2>/dev/full"]  # fmt: skip
