@@ -24,7 +24,7 @@ from .declare import Common
 from .explain import explain
 from .model import Build
 from .screen import Screen
-from .stop import check_stopped, held
+from .stop import check_stopped, held, was_stopped
 from .words import failure, result, say
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
@@ -129,12 +129,15 @@ def require_buildx(*more: Sequence[str]) -> tuple[Builder, list[tuple[str, str]]
     return Builder(driver[1], own or (containerd and number >= (0, 22)), own or containerd, identity), answers
 
 
+SHOW_CURSOR = b"\x1b[0m\x1b[?25h"  # and plain text: BuildKit writes this at the end of all that it draws
+
+
 @contextlib.contextmanager
 def watched(screen: Screen) -> Iterator[None]:
     """Pass what is written to stderr meanwhile through a screen, which keeps it: BuildKit writes there itself, and python-on-whales
     lets it, so the reason of a failure is nowhere else to be read. A terminal is stood in for by a pseudo-terminal."""
-    real = os.dup(2)
-    if os.isatty(2) and screen.how == "all":
+    real, terminal = os.dup(2), os.isatty(2) and screen.how == "all"
+    if terminal:
         reader, writer = os.openpty()
         tty.setraw(writer)
         fcntl.ioctl(writer, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
@@ -144,7 +147,8 @@ def watched(screen: Screen) -> Iterator[None]:
     def copy() -> None:
         with contextlib.suppress(OSError):  # a pseudo-terminal ends with EIO
             while chunk := os.read(reader, 65536):
-                if shown := screen.feed(chunk):
+                shown = screen.feed(chunk)
+                if terminal or not was_stopped():  # else what was drawn would stand half done
                     os.write(real, shown)
 
     thread = threading.Thread(target=copy, daemon=True)
@@ -157,6 +161,8 @@ def watched(screen: Screen) -> Iterator[None]:
     finally:
         os.dup2(real, 2)
         thread.join()
+        if terminal and was_stopped():
+            os.write(real, SHOW_CURSOR)
         os.close(reader)
         os.close(real)
 

@@ -21,16 +21,27 @@ class Handler:
 
     def __init__(self) -> None:
         self.name = ""
+        self.held = 0
 
     def __call__(self, number: int, frame: Any) -> None:
         self.name = signal.Signals(number).name
-        raise Stopped
+        if not self.held:
+            raise Stopped
+
+
+def installed() -> Handler:
+    """The handler that counts; one without effect where there is none of ours."""
+    handler = signal.getsignal(signal.SIGINT)
+    return handler if isinstance(handler, Handler) else Handler()
+
+
+def was_stopped() -> bool:
+    return bool(installed().name)
 
 
 def check_stopped() -> None:
-    """Raise again what was dropped."""
-    handler = signal.getsignal(signal.SIGINT)
-    if isinstance(handler, Handler) and handler.name:
+    """Raise again what was dropped, but for what tidies up."""
+    if was_stopped() and not installed().held:
         raise Stopped
 
 
@@ -54,12 +65,11 @@ def stoppable() -> Iterator[None]:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Let signals count after the block: for what must not end half done."""
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in SIGNALS}
+    handler = installed()
+    before, handler.held = handler.name, handler.held + 1
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-        if came:
-            signal.raise_signal(came[0])
+        handler.held -= 1
+        if not before:
+            check_stopped()
