@@ -5,6 +5,7 @@ Measured against erl_scan and erl_parse:parse_term of OTP 27. Reading goes over 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -375,8 +376,9 @@ def as_binary(items: list[Any]) -> Any:
     return Opaque(f"<<{','.join(part if isinstance(part, str) else write_term(part)[2:-2] for part in parts if part)}>>")
 
 
+@functools.lru_cache(maxsize=8)
 def read_terms(text: str) -> list[Any]:
-    """The terms of a rebar.config, or TermError."""
+    """The terms of a rebar.config, or TermError. A task reads it many times, and gets the same list: it is not to be changed."""
     return Reader(text).terms()
 
 

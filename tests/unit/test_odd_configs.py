@@ -71,6 +71,17 @@ def test_something_odd_in_each_place(name: str, repo: Repo) -> None:
     assert outcomes == ({Build, str} if name == "rebar.config" else {Build})
 
 
+def test_a_build_reads_each_text_once(repo: Repo) -> None:
+    """However large they are: the settings, the warnings and the keys take the same terms."""
+    repo.write("rebar.config", CONFIG)
+    repo.write("rebar.lock", LOCK)
+    repo.write("apps/one/rebar.config", "{deps, []}.")
+    read_terms.cache_clear()
+    assert isinstance(outcome(repo.path), Build)
+    assert read_terms.cache_info().misses == 3
+    assert read_terms.cache_info().hits > 3
+
+
 REST = '{relx, [{release, {tiny, "1"}, [tiny]}]}. {profiles, [{prod, [{relx, [{mode, prod}]}]}]}.'
 
 
