@@ -149,7 +149,8 @@ def watched(screen: Screen) -> Iterator[None]:
             while chunk := os.read(reader, 65536):
                 shown = screen.feed(chunk)
                 if terminal or not was_stopped():  # else what was drawn would stand half done
-                    os.write(real, shown)
+                    with contextlib.suppress(OSError):  # nobody reads it any more; docker writes on
+                        os.write(real, shown)
 
     thread = threading.Thread(target=copy, daemon=True)
     sys.stderr.flush()

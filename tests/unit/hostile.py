@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -35,7 +36,7 @@ Thing = Union[str, bytes, Callable[[Path], object]]
 @dataclass(frozen=True)
 class Case:
     """files: path -> what is made there, a text or one of the functions below; says: an expression that its words match (those on
-    stdout, where it succeeds); streams: as a shell writes them."""
+    stdout, where it succeeds); streams: as a shell writes them; room: bytes that a file may have, as on a full disk."""
 
     name: str
     args: str
@@ -45,6 +46,7 @@ class Case:
     env: Mapping[str, str] = field(default_factory=dict)
     streams: str = ""
     cwd: str = "."
+    room: int = resource.RLIM_INFINITY
 
 
 # ---- what may stand at a path
@@ -200,6 +202,7 @@ class Corpus:
                 gc.disable()  # it would copy the parent's memory
                 signal.alarm(8)
                 obey_modes()
+                resource.setrlimit(resource.RLIMIT_FSIZE, (case.room, resource.RLIM_INFINITY))
                 become_invoke(shlex.split(case.args), self.place / case.cwd, {**self.env, **case.env}, streams, self.package)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             for file in (out, err):

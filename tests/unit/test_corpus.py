@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit.repos import Result
 
 from ci.beamdock.settings import FIELDS
-from unit.conftest import plain_environment
+from unit.conftest import Shell, plain_environment
 from unit.corpus import CASES, PROCESSES
 from unit.hostile import Case, Corpus, faults, new_corpus, report
 
@@ -69,6 +69,25 @@ def test_a_working_directory_that_is_gone(corpus: Corpus, tmp_path: Path) -> Non
     done = subprocess.run(["sh", "-c", command], cwd=gone, env=corpus.env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "tiny" in done.stdout
+
+
+def test_a_disk_that_is_full(corpus: Corpus) -> None:
+    """The error names the file, and nothing half done stays. (A limit for files stands in for the disk.)"""
+    files = {"big": "x" * 100_000, "invoke.yaml": "beamdock: {dependency_files: [big], version: '1'}"}
+    case = Case("full", "build --dry-run", 1, r"_build/beamdock/contexts can't be written: file too large", files, room=50_000)
+    corpus.prepare(case)
+    done = corpus.run(case)
+    assert not faults(case, done), report(case, done, faults(case, done))
+    assert list((corpus.place / "_build/beamdock/contexts").iterdir()) == []
+
+
+def test_a_build_goes_on_when_nobody_reads_what_it_says(shell: Shell) -> None:
+    """`invoke build 2>&1 | head`: docker's words are still taken from it, or it would wait for ever."""
+    code = "import os, tasks\nwith tasks.rooms('docker', 'screen'):\n from ci.beamdock.docker import watched\n from ci.beamdock.screen import Screen\n"
+    code += "screen = Screen('all')\nwith watched(screen):\n os.write(2, b'x' * 300_000)\nprint(len(screen.log))"
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>/dev/full', sys.executable, code]
+    done = subprocess.run(command, cwd=shell.path, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (0, "300000\n")
 
 
 def values() -> st.SearchStrategy[object]:
