@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Optional
 
 from invoke.exceptions import Exit
 
-from .words import KEY, failure
+from .words import KEY, failure, in_a_line
 
 # What docker, buildx and registries say (in their last error), what it means, and what to do.
 REASONS = [
@@ -53,6 +54,15 @@ def absent(path: str, root: Optional[Path]) -> str:
     if root and (root / path).exists():
         return f".dockerignore keeps {path} out of the build: add !{path} at its end"
     return f"{path} is not in the repo either: is its name right? What is to be made before rebar3 runs, `prebuild` makes"
+
+
+def misnamed(root: Path) -> list[str]:
+    """The files and folders below root whose names are not UTF-8."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in (".git", "_build")]
+        found += [os.path.relpath(Path(folder, name), root) for name in (*folders, *files) if re.search(r"[\ud800-\udfff]", name)]
+    return found
 
 
 # What a compiler or a shell misses, and the Debian package that has it.
@@ -166,6 +176,9 @@ def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
         return Unexplained(f"error: {what}\nhint: its output is above", 1)
     if copied := re.search(r'"/([^"]+)": not found$', last):
         return failure(f"the Dockerfile copies {copied[1]}, which the build does not find", absent(copied[1], root), 1)
+    if "invalid UTF-8" in last and root and (names := misnamed(root)):
+        what = f"{', '.join(map(in_a_line, names[:3]))}{', …' if len(names) > 3 else ''}: the name is not UTF-8, and docker takes no other"
+        return failure(what, "another name; or a line in .dockerignore, where the build does not need it", 1)
     # On overlay2 the engine pushes, and its errors don't say that they are of a push.
     pushing = re.search(r"> (pushing \S+) with docker", failed)
     reason = f"{pushing[1]} {last}" if pushing else last

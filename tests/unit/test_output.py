@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def test_the_words_of_another_step_are_not_it() -> None:
     )
     assert told(log) == told(STEP_PLAIN)
     assert told(STEP_PLAIN + "0.1 error: after it\n") == told(STEP_PLAIN)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    """docker says that there is one, and not which."""
+    for name in (b"priv/caf\xe9.txt", b"_build/\xe9", b"src/\xc3\xa9.erl"):
+        file = tmp_path / os.fsdecode(name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+    last = "Internal: rpc error: code = Internal desc = grpc: failed to unmarshal the received message: string field contains invalid UTF-8"
+    error = explain(f"ERROR: failed to build: failed to solve: {last}\n", BUILD, tmp_path)
+    assert str(error.message).splitlines()[0] == "error: priv/caf\\xe9.txt: the name is not UTF-8, and docker takes no other"
 
 
 def failing(*wrote: str, log: str = STEP_PLAIN) -> str:
