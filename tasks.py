@@ -70,11 +70,13 @@ def rooms(*names: str) -> Iterator[None]:
 
 
 with rooms(
-    *"advice build caches containers declare docker files flags keys model plans progress project publish settings tags terms words".split()
+    *"advice build caches commit containers declare docker files flags keys model "
+    "plans progress project publish settings tags terms words".split()
 ):
     from ci.beamdock.advice import warned
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import about_deps, deps_there, explain_key, plan_caches, plan_deps
+    from ci.beamdock.commit import frozen, refuse_edits
     from ci.beamdock.containers import container, find_image, remainder, start, terminal
     from ci.beamdock.declare import Common, command
     from ci.beamdock.docker import act, act_on_terminal, ask_docker, client, docker, require_docker
@@ -101,7 +103,7 @@ with rooms(
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
     from ci.beamdock.tags import branch_tag, current_branch
     from ci.beamdock.terms import erlang
-    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, in_a_line, open_streams, result, say, told
+    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, say, told
 
 open_streams()
 with told():
@@ -244,25 +246,20 @@ def push(c: Context, flags: PushFlags) -> None:
     project = project_of(c, flags)
     if not project.settings.registry:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
-    if project.tree.dirty:
-        count, some = len(project.tree.dirty), ", ".join(map(in_a_line, project.tree.dirty[:3]))
-        files = "1 file differs" if count == 1 else f"{count} files differ"
-        raise failure(
-            f"pushing {project.tree.commit[:8]} was refused: {files} from the commit ({some}{', …' if count > 3 else ''})",
-            "commit, stash or ignore them; `invoke build` works with a dirty tree",
-        )
+    refuse_edits(project.tree)
     branch = flags.branch if isinstance(flags.branch, str) else current_branch(project.tree, os.environ)
     if flags.branch and not branch:
         raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
     tags = target_tags(project, flags, branch if flags.branch else "")
-    plan = plan_caches(plan_build(project, flags, flags.target, tags, PUSHED), branch, export=True)
-    announce(project, f"pushing {project.repository}", flags)
-    alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
-    temporary = contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias])
-    with temporary, warned(project, flags.quiet) as builds:
-        if plan.deps and not flags.dry_run:
-            builds += push_deps(plan, alias, branch, flags)
-        builds += build_image(plan, flags)
+    with contextlib.nullcontext(project) if flags.dry_run else frozen(project) as copied:
+        plan = plan_caches(plan_build(copied, flags, flags.target, tags, PUSHED), branch, export=True)
+        announce(project, f"pushing {project.repository}", flags)
+        alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
+        temporary = contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias])
+        with temporary, warned(project, flags.quiet) as builds:
+            if plan.deps and not flags.dry_run:
+                builds += push_deps(plan, alias, branch, flags)
+            builds += build_image(plan, flags)
     if builds:
         say(summary(builds), flags.quiet)
         digest = pushed_digest(plan)

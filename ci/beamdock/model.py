@@ -35,10 +35,10 @@ class Build:
     deps: str = ""  # the image that is the builder stage where the registry has it
 
     def options(self) -> dict[str, Any]:
-        settings, root = self.project.settings, self.project.root
+        settings = self.project.settings
         return {
-            "context_path": str(root),
-            "file": str(root / settings.dockerfile),
+            "context_path": str(self.project.files),
+            "file": str(self.project.file(settings.dockerfile)),
             "target": self.target,
             "tags": list(self.tags),
             "build_args": dict(self.build_args),

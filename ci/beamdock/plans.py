@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from .dependencies import dependency_files, reduced
 from .files import find, read_bytes, read_text
@@ -50,16 +49,16 @@ def plan_build(
             raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
         if not VALID_TAG.fullmatch(tag):
             raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
-    files = dependency_files(project.root, settings)
+    files = dependency_files(project.files, settings)
     if incremental and not flags.no_cache:
         build_args.update(states(project, build_args, files, target))
     contexts = {"deps": reduced(files, settings.profile), ACCESS: git_rules(settings.git_rewrites)}
     if target != "builder":
-        sources = [read_text(file) for file in find(project.root, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
+        sources = [read_text(file) for file in find(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
         need = history_needed(project.release.version, project.scripted, sources)
         contexts["git"] = git_context(project.root, need, project.tree.commit)
     if settings.certificate_authority:
-        file = project.root / Path(settings.certificate_authority).expanduser()
+        file = project.file(settings.certificate_authority)
         if not file.is_file():
             raise failure(f"{file} does not exist, and is the certificate_authority in invoke.yaml")
         contexts["authority"] = {"authority.crt": read_bytes(file)}

@@ -30,6 +30,7 @@ class Project:
     scripted: bool
     tree: Tree
     dockerfile: str
+    copy: Optional[Path] = None
 
     @property
     def image(self) -> str:
@@ -44,6 +45,16 @@ class Project:
     @property
     def commit_tag(self) -> str:
         return self.tree.commit + ("-dirty" if self.tree.dirty else "")
+
+    @property
+    def files(self) -> Path:
+        """The folder that a build's files are read from: the project's, or for a push a copy of it."""
+        return self.copy or self.root
+
+    def file(self, name: str) -> Path:
+        """Where a file is read that a setting names, from the project's folder or below ~."""
+        file = Path(os.path.normpath(self.root / Path(name).expanduser()))
+        return self.files / file.relative_to(self.root) if file.is_relative_to(self.root) else file
 
     @property
     def context_folder(self) -> Path:

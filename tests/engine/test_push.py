@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from kit.engines import Engine, poll
 from kit.registry import PASSWORD, USER, Registry, serving
-from kit.repos import Desk, tiny_repo
+from kit.repos import PLAIN, TINY_CONFIG, Desk, tiny_repo
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +287,41 @@ def test_the_key_follows_what_decides_the_dependencies(tiny: Desk) -> None:
     tiny.repo.edit("Dockerfile", "compile --deps_only", "compile --deps_only ")
     others.add(key())
     assert len(others | {first}) == 9
+
+
+def test_an_edit_while_it_begins_is_never_pushed(shop: Desk, tmp_path: Path) -> None:
+    """At whatever moment a source and the configuration are edited (and committed), what is under the commit's tag is the commit's, or
+    nothing is. The deps context, the version and the sources are of one and the same commit."""
+    desk, registry, said = shop, Registry(shop.engine.registry), tmp_path / "said"
+    desk.repo.write("Dockerfile", PLAIN)
+    copies = desk.repo.path / "_build" / "beamdock"
+    moments: dict[str, Callable[[], object]] = {
+        "started": lambda: True,
+        "copied": lambda: list(copies.glob("commit-*/tiny/src/tiny.erl")),
+        "dependencies": lambda: "#1 " in said.read_text(),
+        "image": lambda: "[runner" in said.read_text(),
+    }
+    for number, name in enumerate(["started", "copied", "copied and committed", "dependencies", "image and committed"]):
+        desk.repo.write("src/tiny.erl", str(number))
+        desk.repo.write("rebar.config", f"{{deps, [d{number}]}}.\n{TINY_CONFIG}")
+        commit = desk.repo.commit()
+        words, env = [sys.executable, "-m", "invoke", "push"], {"BUILDKIT_PROGRESS": "plain", **desk.engine.env}
+        with said.open("w") as file:
+            push = subprocess.Popen(words, cwd=desk.repo.path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=file)
+        poll(moments[name.split()[0]])
+        desk.repo.write("src/tiny.erl", "edited")
+        desk.repo.write("rebar.config", f"{{deps, [edited]}}.\n{TINY_CONFIG}")
+        if "committed" in name:
+            desk.repo.commit()
+        if push.wait(60) == 0:
+            read = [registry.file(repository(desk), commit, f) for f in ("app/src/tiny.erl", "deps/rebar.config", "git/HEAD")]
+            assert [read[0], read[1].split(b"\n")[0], read[2]] == [b"%d" % number, b"{deps,[d%d]}." % number, commit.encode() + b"\n"]
+        else:
+            assert commit not in registry.tags(repository(desk))
+            assert re.search(r"error: (pushing .* was refused: .* from the commit|HEAD was .*, and is .* now)", said.read_text())
+        assert push.returncode == 0 or name.split()[0] in ("started", "copied"), said.read_text()
+        desk.repo.git("checkout", "--quiet", ".")
+    assert [f for folder in copies.glob("commit-*") for f in folder.iterdir()] == []
 
 
 def test_stopped_at_once_and_in_order(shop_on_each: Desk, registry: Registry, tmp_path: Path) -> None:

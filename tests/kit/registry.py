@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import json
 import re
 import subprocess
+import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -51,6 +53,16 @@ class Registry:
         while "config" not in manifest:
             manifest = self.manifest(repository, manifest["manifests"][0]["digest"])[1]
         return str(manifest["config"]["digest"])
+
+    def file(self, repository: str, tag: str, name: str) -> bytes:
+        """A file of an image, out of its layers."""
+        for layer in reversed(self.manifest(repository, tag)[1]["layers"]):
+            with tarfile.open(fileobj=io.BytesIO(self.ask(f"{repository}/blobs/{layer['digest']}")[1])) as tar:
+                if name in tar.getnames():
+                    content = tar.extractfile(name)
+                    assert content
+                    return content.read()
+        raise AssertionError(f"{name} is in no layer")
 
     def tags(self, repository: str) -> set[str]:
         """All tags of a repository; none where there is no such repository."""
