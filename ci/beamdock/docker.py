@@ -232,4 +232,4 @@ def act_on_terminal(flags: Common, words: Sequence[str], stop: str = "") -> None
     if flags.dry_run:
         result(shlex.join(["docker", *words]))
     elif code := foreground(words, stop):
-        raise Exit(code=code)
+        raise Exit(code=code if code > 0 else 128 - code)  # as shells say that a signal has ended it

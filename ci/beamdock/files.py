@@ -29,7 +29,7 @@ def read_bytes(file: Path) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
         hint = owner_hint(file) if isinstance(error, PermissionError) else ""
         raise failure(f"{file} can't be read: {reason(error)}", hint) from None
-    raise failure(f"{file} is {KINDS.get(kind, 'a device')}, and should be a file")
+    raise failure(f"{file} is {KINDS.get(kind, 'a device')}, and should be a file", "move it away, and put a file in its place")
 
 
 def read_text(file: Path, errors: str = "replace") -> str:

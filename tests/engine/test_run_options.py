@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from kit.engines import poll
@@ -79,6 +80,8 @@ def test_logs(desk28: Desk) -> None:
     poll(lambda: "second" in desk28.invoke("logs").out)
     assert desk28.invoke("logs").out.splitlines()[-2:] == ["first", "second ü"]
     assert desk28.invoke("logs", "--tail=1").out == "second ü"
+    read_by_nobody = desk28.sh(f"{{ {sys.executable} -m invoke logs; echo $? >&2; }} | true")
+    assert read_by_nobody.err.splitlines()[-1] == "141"  # as docker's own, in a shell
     with typing(desk28, "logs", "-f") as child:
         child.expect_exact("second ü")
         child.send("\x03")
