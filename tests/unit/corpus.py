@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.repos import TINY_CONFIG
 
-from unit.hostile import Case, Thing, folder, git, hidden, link, listener, locked, pipe, read_only, remove, unreadable
+from unit.hostile import CONFIG, Case, Thing, folder, git, hidden, link, listener, locked, pipe, read_only, remove, unreadable
 
 APP = '{application, other, [{vsn, "1"}, {applications, [kernel, stdlib]}]}.\n'
 
@@ -305,18 +305,18 @@ CONFIGS = [
     ("}", 2, "rebar.config:1"),
     ("\x1b[31m", 2, "rebar.config:1"),
     ("\u202e", 2, r"rebar.config:1.*\\u202e"),
-    (TINY_CONFIG + '{deps, [a, {b, "1"}]}.', 0, "docker buildx"),
-    (TINY_CONFIG + "{deps, x}.", 0, "docker buildx"),
-    (TINY_CONFIG + "{plugins, [rebar3_hex]}.", 0, "docker buildx"),
-    (TINY_CONFIG + '"unterminated', 2, "rebar.config:4"),
-    (TINY_CONFIG + "'unterminated", 2, "rebar.config:4"),
+    (CONFIG + '{deps, [a, {b, "1"}]}.', 0, "docker buildx"),
+    (CONFIG + "{deps, x}.", 0, "docker buildx"),
+    (CONFIG + "{plugins, [rebar3_hex]}.", 0, "docker buildx"),
+    (CONFIG + '"unterminated', 2, "rebar.config:4"),
+    (CONFIG + "'unterminated", 2, "rebar.config:4"),
     ('{relx, [{release, {a, "1"}, [a]}, {release, {b, "1"}, [b]}]}. {profiles, [{prod, []}]}.', 2, "2 releases"),
-    (TINY_CONFIG.replace("\n", "\r\n"), 0, "docker buildx"),
-    ("\ufeff" + TINY_CONFIG, 0, "docker buildx"),
+    (CONFIG.replace("\n", "\r\n"), 0, "docker buildx"),
+    ("\ufeff" + CONFIG, 0, "docker buildx"),
 ]
 REBAR_CASES = [Case(f"rebar.config {text[-40:]!r}", "build --dry-run", code, word, {"rebar.config": text}) for text, code, word in CONFIGS]
 REBAR_CASES += [
-    Case("rebar.config in latin-1", "build --dry-run", 0, "docker buildx", {"rebar.config": b"%% \xe9\n" + TINY_CONFIG.encode()}),
+    Case("rebar.config in latin-1", "build --dry-run", 0, "docker buildx", {"rebar.config": b"%% \xe9\n" + CONFIG.encode()}),
     Case("rebar.config is gone", "config", 2, "rebar.config", {"rebar.config": remove}),
 ]
 for path, code in (("rebar.config", 2), ("rebar.lock", 2), ("rebar.config.script", 2)):
@@ -407,7 +407,7 @@ PLACES: list[tuple[str, dict[str, Thing], int, str]] = [
     (".gitignore is a link", {f"{BUILD}/.gitignore": link("../../rebar.config")}, 0, "docker buildx"),
     (".gitignore is unreadable", {f"{BUILD}/.gitignore": unreadable("")}, 0, "docker buildx"),
     ("the repo is read-only", {".": locked}, 1, "_build can't be written: permission denied"),
-    (".git/objects is read-only", {".git/objects": locked, ".git/objects/pack": locked}, 0, "docker buildx"),
+    (".git/objects is read-only", {"rebar.config": TINY_CONFIG, ".git/objects": locked, ".git/objects/pack": locked}, 0, "docker buildx"),
 ]  # fmt: skip
 PLACE_CASES = [Case(name, "build --dry-run", code, word, files) for name, files, code, word in PLACES]
 PLACE_CASES += [
@@ -452,7 +452,14 @@ NAME_CASES += [Case(f"a key with {name[:40]!r}", "deps-image --explain", 0, word
 BRANCHES = ["feature/x", "ü#1", "latest", "v1.0", "deps-x", "a" * 200, "x.lock-", "日本", "a@b", "dependabot/npm/@x", "1.2.3", "pr-1", "x-amd64",
             "abcd" * 10, "sha256-" + "0" * 64, b"\xe9".decode("utf-8", "surrogateescape"), "a'b", 'a"b', "a$b", "a;b|c&d", "a%sb"]  # fmt: skip
 BRANCH_CASES = [
-    Case(f"branch {name[:40]!r}", "build --dry-run", 0, "docker buildx", {".": git("checkout", "-q", "-b", name)}) for name in BRANCHES
+    Case(
+        f"branch {name[:40]!r}",
+        "build --dry-run",
+        0,
+        "docker buildx",
+        {".": git("checkout", "-q", "-b", name), "rebar.config": TINY_CONFIG},
+    )
+    for name in BRANCHES
 ]
 GIT: list[tuple[str, dict[str, Thing], int, str]] = [
     ("no git", {".git": remove}, 2, "in no git repository"),
@@ -478,7 +485,7 @@ GIT: list[tuple[str, dict[str, Thing], int, str]] = [
     ("the branch has a control character", {".git/HEAD": "ref: refs/heads/\x1b[31m\n"}, 2, ""),
     ("a bare repository", {".git/config": "[core]\n\tbare = true\n"}, 0, "docker buildx"),
 ]
-GIT_CASES = [Case(f"git: {name}", "build --dry-run", code, word, files) for name, files, code, word in GIT]
+GIT_CASES = [Case(f"git: {name}", "build --dry-run", code, word, {"rebar.config": TINY_CONFIG, **files}) for name, files, code, word in GIT]
 
 # ---- checkouts and links
 CHECKOUTS: list[tuple[str, dict[str, Thing], int, str]] = [
@@ -528,7 +535,7 @@ STREAM_CASES = [
         args,
         code,
         word,
-        {"config/sys.config.src": "[{a, ${X}}].", "../target/rebar.config": TINY_CONFIG},
+        {"config/sys.config.src": "[{a, ${X}}].", "../target/rebar.config": CONFIG},
         streams=streams,
     )
     for args, streams, code, word in STREAMS
@@ -562,7 +569,7 @@ INIT_CASES = [
         "init ../target",
         code,
         word,
-        {"../target/rebar.config": TINY_CONFIG, **{f"../target/{k}": v for k, v in files.items()}},
+        {"../target/rebar.config": CONFIG, **{f"../target/{k}": v for k, v in files.items()}},
     )
     for name, files, code, word in INITS
 ]
