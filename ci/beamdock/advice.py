@@ -33,7 +33,8 @@ START_SCRIPT = (
 ALWAYS_SET = frozenset(f"{START_SCRIPT} HOME HOSTNAME PATH PWD".split())
 SECRET_KEY = r"(?:\w+_)?(?:password|passwd|secret|secret_key_base|api_key|token|cookie)"
 # A string or a comment, whichever begins first: neither may be looked for in the other.
-STRING_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\$\\?["%]|(?P<comment>%[^\n]*)', re.DOTALL)
+# One that is not closed ends with the text, so that it is gone over once.
+STRING_OR_COMMENT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|\$\\?["%]|(?P<comment>%[^\n]*)', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def variables(name: str, text: str) -> list[tuple[str, int]]:
     found: dict[str, int] = {}
     plain = without_comments(name, text)
     for match in re.finditer(r"\$\{([^}\n]*)\}", plain):
-        if ":-" not in match[1]:
-            found.setdefault(match[1], line_of(plain, match.start()))
+        if ":-" not in match[1] and match[1] not in found:
+            found[match[1]] = line_of(plain, match.start())
     return list(found.items())
 
 

@@ -307,3 +307,9 @@ def test_build_warns_and_goes_on(shell: Shell) -> None:
     assert all(line.startswith("hint: ") for line in done.err.splitlines()[1::2])
     assert shell.invoke("build", "--dry-run", "--quiet").err == ""
     assert (shell.path / "config" / "vm.args.src").read_bytes() == before
+
+
+def test_a_string_that_is_not_closed_is_gone_over_once(module: ModuleType) -> None:
+    """Once for each quote in it would be minutes here."""
+    text = '[{a, "' + '\\"' * 200_000
+    assert [module.without_comments("sys.config", text + end) for end in ("", "\\", '" % b')] == [text, text + "\\", text + '" ']
