@@ -107,7 +107,7 @@ with rooms(
 
 open_streams()
 with told():
-    check_yaml(Path(__file__).parent)
+    check_yaml(Path(__file__).parent, sys.argv[1:])
 ENVIRONMENT = take_environment(os.environ)
 
 
@@ -129,11 +129,12 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         # By way of a folder of our own, so that it is known which file is the new one.
         own = project.context_folder / f"tarball-{os.getpid()}"
         folder = Path(flags.tarball) if flags.dry_run else own
-        announce(project, f"packing {what}", flags)
         draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
+        plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
+        announce(project, f"packing {what}", flags)
         try:
             with warned(project, flags.quiet) as builds:
-                builds += build_image(plan_caches(draft, branch, flags.cache_to, flags.cache_from or ()), flags)
+                builds += build_image(plan, flags)
             if builds:
                 say(summary(builds), flags.quiet)
                 make_folder(Path(flags.tarball))
@@ -143,10 +144,11 @@ def build(c: Context, flags: ReleaseFlags) -> None:
             shutil.rmtree(own, ignore_errors=True)
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
-    plan = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
+    draft = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
+    plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
     announce(project, f"building {plan.tags[-1]}, {what}", flags)
     with warned(project, flags.quiet) as builds:
-        builds += build_image(plan_caches(plan, branch, flags.cache_to, flags.cache_from or ()), flags)
+        builds += build_image(plan, flags)
     if builds:
         say(summary(builds), flags.quiet)
     if builds and flags.load:
@@ -247,6 +249,9 @@ def push(c: Context, flags: PushFlags) -> None:
     if not project.settings.registry:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
     refuse_edits(project.tree)
+    if isinstance(flags.branch, str) and not flags.branch.strip():
+        hint = "is the variable set that should have the name? --branch alone takes the branch that is checked out"
+        raise failure("--branch= names no branch", hint)
     branch = flags.branch if isinstance(flags.branch, str) else current_branch(project.tree, os.environ)
     if flags.branch and not branch:
         raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")

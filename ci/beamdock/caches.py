@@ -20,7 +20,9 @@ from .keys import deps_key, deps_reference, digests
 from .model import Build
 from .plans import plan_build
 from .project import Project
+from .settings import BASE
 from .tags import branch_tag
+from .values import Wrong, cache_words, line, refuse_unpassable, shown
 from .words import DEPS_LABEL, failure, in_a_line, result, say
 
 # Of the layers too that a build which compresses none has left.
@@ -35,7 +37,9 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
     default = branch_tag(project.settings.default_branch)
     tags = list(dict.fromkeys([branch_tag(branch) if branch else default, default]))
     folder = project.context_folder / "cache"
-    imports, hints, to, deps = [text if "=" in text else f"type=registry,ref={text}" for text in more], [], "", ""
+    imports, hints, to, deps = [cache_to_import(text) for text in more], [], "", ""
+    if isinstance(export, str):
+        checked_words(export, "--cache-to")
     if mode == "deps" and project.settings.registry:
         deps, to = deps_reference(plan), "type=inline"
         hints = [f"type=registry,ref={project.repository}:{tag}" for tag in (*tags, f"deps-of-{default}")]
@@ -43,8 +47,8 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
         hints = [f"type=registry,ref={project.repository}:cache-{tag}" for tag in tags]
         to = f"type=registry,ref={project.repository}:cache-{tags[0]},mode=max{COMPRESSED}"
     elif mode == "local":
-        hints = [f"type=local,src={folder}"] if (folder / "index.json").is_file() else []
-        to = f"type=local,dest={folder}.new,mode=max{COMPRESSED}"
+        hints = [line(["type=local", f"src={folder}"])] if (folder / "index.json").is_file() else []
+        to = line(["type=local", f"dest={folder}.new", "mode=max"]) + COMPRESSED
     elif "=" in mode:
         imports, to = [*imports, mode], mode
     to = "" if not export else export if isinstance(export, str) else to
@@ -56,6 +60,24 @@ def plan_caches(plan: Build, branch: str, export: Any = False, more: Sequence[st
         imports, hints = [], []
         deps = deps if "push" in plan.output and plan.target != "builder" else ""  # push makes it anew first
     return dataclasses.replace(plan, imports=tuple(imports), hints=tuple(hints), export=to, deps=deps)
+
+
+def checked_words(words: str, flag: str) -> str:
+    """buildx's words of a cache, as the setting has them too."""
+    try:
+        refuse_unpassable([words])
+        cache_words(words)
+    except Wrong as wrong:
+        raise failure(f"{flag} {wrong}", wrong.hint) from None
+    return words
+
+
+def cache_to_import(given: str) -> str:
+    """What --cache-from says: an image, or buildx's words."""
+    if "=" not in given and not re.fullmatch(BASE, given):
+        checked_words(f"type=registry,ref={given}x", "--cache-from")
+        raise failure(f"--cache-from is {shown(given)}, which can't be an image", "ghcr.io/acme/shop:main, or type=registry,ref=IMAGE")
+    return checked_words(given if "=" in given else f"type=registry,ref={given}", "--cache-from")
 
 
 def last_build(project: Project) -> dict[str, Any]:

@@ -20,6 +20,14 @@ def owner_hint(path: Path) -> str:
     return f"ls -ld {path} shows whose it is; chown and chmod give it back"
 
 
+def expand(name: str, where: str) -> Path:
+    """A path with its ~ written out. where: who names it."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise failure(f"{name} begins with a user's home folder, and there is none ({where})") from None
+
+
 def read_bytes(file: Path) -> bytes:
     """A file's content. A pipe is refused: reading would wait for somebody who writes."""
     try:

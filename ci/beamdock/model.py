@@ -8,6 +8,7 @@ from typing import Any
 
 from .contexts import context_path
 from .project import Project
+from .values import line
 
 # Not a build context, though written as one: its files are mounted as secrets, which are in no layer and no cache key. They
 # say how dependencies are reached, and not which.
@@ -46,7 +47,7 @@ class Build:
                 **{n: str(context_path(self.project.context_folder, n, files)) for n, files in self.contexts.items() if n != ACCESS},
                 **({"builder": f"docker-image://{self.deps}"} if self.deps else {}),
             },
-            "cache_from": [dict(pair.split("=", 1) for pair in text.split(",")) for text in (*self.imports, *self.hints)] or None,
+            "cache_from": [dict([text.split("=", 1)]) for text in (*self.imports, *self.hints)] or None,
             "cache_to": self.export or None,
             "labels": dict(self.labels),
             "secrets": list(self.secrets),
@@ -56,7 +57,7 @@ class Build:
             "network": settings.network or None,
             "platforms": [settings.platform] if settings.platform else None,
             "provenance": settings.provenance,
-            "output": dict(self.output),
+            "output": dict(pair.split("=", 1) for pair in (line([f"{n}={v}"]) for n, v in self.output.items())),
         }
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from .dependencies import dependency_files, reduced
-from .files import find, read_bytes, read_text
+from .files import find, read_text
 from .flags import BuildFlags, ImageFlags
 from .history import git_context, history_needed
 from .keys import states
 from .model import ACCESS, Build
-from .private import git_rules, secrets_for, ssh_for
+from .private import authority_of, git_rules, secrets_for, ssh_for
 from .project import Project
+from .settings import check
 from .tags import VALID_TAG, branch_tag
+from .values import MOST_BYTES, shown, shown_name
 from .words import PROJECT_LABEL, REVISION_LABEL, failure
 
 
@@ -39,16 +42,14 @@ def plan_build(
         "BUILD_ENV": "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.build_env.items()),
     }
     build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
-    for pair in flags.build_arg or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise failure(f"--build-arg {name} has no value", f"--build-arg {name}=VALUE")
-        build_args[name] = value
+    build_args.update(given_arguments(flags.build_arg or ()))
     for tag in tags:
         if tag == "latest":
             raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
         if not VALID_TAG.fullmatch(tag):
-            raise failure(f"{tag!r} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
+            raise failure(f"{shown(tag)} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
+    if long := next((name for name, value in build_args.items() if len(value.encode("utf-8", "surrogateescape")) > MOST_BYTES), ""):
+        raise failure(f"the build argument {long} has more than {MOST_BYTES} bytes", "what is longer belongs into a file")
     files = dependency_files(project.files, settings)
     if incremental and not flags.no_cache:
         build_args.update(states(project, build_args, files, target))
@@ -57,11 +58,7 @@ def plan_build(
         sources = [read_text(file) for file in find(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
         need = history_needed(project.release.version, project.scripted, sources)
         contexts["git"] = git_context(project.root, need, project.tree.commit)
-    if settings.certificate_authority:
-        file = project.file(settings.certificate_authority)
-        if not file.is_file():
-            raise failure(f"{file} does not exist, and is the certificate_authority in invoke.yaml")
-        contexts["authority"] = {"authority.crt": read_bytes(file)}
+    contexts["authority"] = authority_of(project)
     image = target not in ("builder", "tarball")
     return Build(
         project=project,
@@ -70,17 +67,32 @@ def plan_build(
         build_args=build_args,
         contexts={name: files for name, files in contexts.items() if files},
         labels={REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image} if image else {},
-        secrets=secrets_for(project, (*settings.secrets, *(flags.secret or ())), contexts["deps"], os.environ),
-        ssh=ssh_for(project, flags.ssh, os.environ),
+        secrets=secrets_for(project, check("secrets", flags.secret or [], "--secret"), contexts["deps"], os.environ),
+        ssh=ssh_for(project, check("ssh", flags.ssh, "--ssh"), os.environ),
         pull=flags.pull,
         no_cache=flags.no_cache,
         output=output,
     )
 
 
+def given_arguments(words: Sequence[str]) -> dict[str, str]:
+    """The build arguments that flags give."""
+    given = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            what = f"{shown_name(name)} has no value" if name else f"{word[:1]} has no name"
+            raise failure(f"--build-arg {what}", "--build-arg NAME=VALUE")
+        given[name] = value
+    check("build_args", given, "--build-arg")
+    return given
+
+
 def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
     """The commit's tag and the branch's, or COMMIT-TARGET alone for another stage than the runner; then --tag."""
     tags = [project.commit_tag, *([branch_tag(branch)] if branch else [])]
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", flags.target, re.ASCII):
+        raise failure(f"--target {shown(flags.target)} can't be a stage", "the Dockerfile has them: --target runner")
     if flags.target == "dirty":
         raise failure("a stage can't be called dirty", f"{project.tree.commit[:8]}…-dirty is the tag of a tree with edits")
     if flags.target != "runner":

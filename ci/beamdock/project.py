@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .declare import Common
-from .files import read_text
+from .files import expand, read_text
 from .git import Tree, look_at
 from .rebar import Release, choose_release, rebar_facts
-from .settings import PATH, Settings, check, refuse_passwords, resolve, yaml_lines
+from .settings import PATH, Settings, check, resolve, yaml_lines
 from .terms import TermError, read_terms
+from .values import Wrong, refuse, shown, writable_folder
 from .words import KEY, failure, say
 
 
@@ -53,7 +54,7 @@ class Project:
 
     def file(self, name: str) -> Path:
         """Where a file is read that a setting names, from the project's folder or below ~."""
-        file = Path(os.path.normpath(self.root / Path(name).expanduser()))
+        file = Path(os.path.normpath(self.root / expand(name, f"under `{KEY}:` in invoke.yaml")))
         return self.files / file.relative_to(self.root) if file.is_relative_to(self.root) else file
 
     @property
@@ -90,24 +91,29 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
     given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
     settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
     if not settings.hex_mirror and (variable := next((n for n in ("HEX_CDN", "HEX_MIRROR") if os.environ.get(n)), "")):
-        settings, sources = dataclasses.replace(settings, hex_mirror=os.environ[variable]), {**sources, "hex_mirror": variable}
-    refuse_passwords(settings, sources)
+        mirror = check("hex_mirror", os.environ[variable], variable)
+        settings, sources = dataclasses.replace(settings, hex_mirror=mirror), {**sources, "hex_mirror": variable}
     scripted = (root / "rebar.config.script").is_file()
     try:
         rebar = rebar_facts(read_text(root / "rebar.config"), settings.profile, scripted)
     except TermError as error:
         raise failure(f"rebar.config:{error.line} can't be read: {error}", error.hint) from None
     release = choose_release(rebar, settings.release, settings.profile)
+    try:
+        for folder in settings.writable:
+            writable_folder(folder, release.name)
+    except Wrong as wrong:
+        refuse("`writable`", sources["writable"], wrong)
     if settings.version:
         try:
             (version,) = read_terms(f"{settings.version}.")
         except ValueError:
             raise failure(
-                f"`version` is {settings.version!r}, and should be as rebar.config has it", 'version: "{git, long}", say'
+                f"`version` is {shown(settings.version)}, and should be as rebar.config has it", 'version: "{git, long}", say'
             ) from None
         # What the setting says, the script has not to be guessed at for.
         release, scripted = dataclasses.replace(release, version=version), False
-    dockerfile = root / settings.dockerfile
+    dockerfile = root / expand(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
     text = read_text(dockerfile) if os.path.lexists(dockerfile) else ""
     return Project(root, settings, sources, release, scripted, look_at(root), text)
 

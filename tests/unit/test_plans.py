@@ -7,11 +7,13 @@ import inspect
 import os
 import platform
 import re
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
@@ -125,7 +127,7 @@ def test_a_flags_argument_goes_over_a_settings(tmp_path: Path) -> None:
 def test_an_argument_without_a_value(tmp_path: Path) -> None:
     with pytest.raises(Exit) as caught:
         plan(tmp_path, {"build_arg": ["TOKEN"]})
-    assert (caught.value.code, said(caught)) == (2, "error: --build-arg TOKEN has no value\nhint: --build-arg TOKEN=VALUE")
+    assert (caught.value.code, said(caught)) == (2, "error: --build-arg TOKEN has no value\nhint: --build-arg NAME=VALUE")
 
 
 @pytest.mark.parametrize("tag", ["", "a/b", "-a", ".a", "a" * 129, "ü", "a:b", "a b", "a\n"])
@@ -192,23 +194,44 @@ def test_an_app_src_that_reads_the_history(repo: Repo) -> None:
 
 def test_a_certificate_authority(repo: Repo) -> None:
     """A context with the one file, whatever it's called, of the project's folder, of home or of anywhere."""
-    repo.write("certs/company.pem", "PEM")
+    ours, at_home = (trustme.CA().cert_pem.bytes() for _ in range(2))
+    repo.write("certs/company.pem", ours.decode())
     home = Path(os.environ["HOME"])
-    (home / "company.pem").write_text("HOME")
-    for where, content in (("certs/company.pem", b"PEM"), (str(repo.path / "certs/company.pem"), b"PEM"), ("~/company.pem", b"HOME")):
+    (home / "company.pem").write_bytes(at_home)
+    for where, content in (("certs/company.pem", ours), (str(repo.path / "certs/company.pem"), ours), ("~/company.pem", at_home)):
         made = plan(repo.path, certificate_authority=where)
         assert made.contexts["authority"] == {"authority.crt": content}
         assert made.options()["build_contexts"]["authority"] == folder(made, "authority")
     assert "authority" not in plan(repo.path).contexts
-    with pytest.raises(Exit, match="is the certificate_authority in") as caught:
-        plan(repo.path, certificate_authority="certs")
-    assert (caught.value.code, str(repo.path / "certs") in said(caught)) == (2, True)
+
+
+def test_of_an_authority_only_certificates_go_in(repo: Repo) -> None:
+    """Whatever else its file says stays out of the image; a file with a key, or without a certificate, is refused."""
+    one, other = trustme.CA(), trustme.CA()
+    certificates = one.cert_pem.bytes() + other.cert_pem.bytes()
+    (repo.path / "ca.pem").write_bytes(b"# the password is s3cr3t\r\n" + one.cert_pem.bytes() + b"subject=x\n" + other.cert_pem.bytes())
+    assert plan(repo.path, certificate_authority="ca.pem").contexts["authority"] == {"authority.crt": certificates}
+    key, binary = one.private_key_pem.bytes(), ssl.PEM_cert_to_DER_cert(one.cert_pem.bytes().decode())
+    cut = certificates.replace(b"\n", b"\nAAAA", 1)
+    wrong = [
+        (key, "has a private key in it"), (certificates + key, "has a private key in it"), (b"PEM", "has no certificate in it"),
+        (b"", "has no certificate in it"), (binary, "has no certificate in it"), (cut, "has a certificate in it that can't be read"),
+    ]  # fmt: skip
+    for content, error in wrong:
+        (repo.path / "ca.pem").write_bytes(content)
+        with pytest.raises(Exit) as caught:
+            plan(repo.path, certificate_authority="ca.pem")
+        assert (caught.value.code, said(caught).startswith(f"error: {repo.path}/ca.pem {error} (`certificate_authority`")) == (2, True)
+    for name, error in (("none", "does not exist"), ("config", "is a folder, and should be a file")):
+        (repo.path / "config").mkdir(exist_ok=True)
+        with pytest.raises(Exit, match=f"{repo.path}/{name} {error}"):
+            plan(repo.path, certificate_authority=name)
 
 
 # ----------------------------------------------------------------------------------------------------------- options
 
 EVERYTHING: dict[str, Any] = {
-    "registry": "r.example", "network": "host", "platform": "linux/arm64", "provenance": True, "secrets": ["id=a,src=/a"], "ssh": "default",
+    "registry": "r.example", "network": "host", "platform": "linux/arm64", "provenance": True, "secrets": ["id=a,src=/etc/hosts"], "ssh": "default",
     "build_args": {"TOKEN": "it's $x"}, "dockerfile": "docker/Dockerfile",
 }  # fmt: skip
 
@@ -233,7 +256,7 @@ def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
         ("--file", str(repo.path / "docker/Dockerfile")), ("--target", "runner"), ("--network", "host"), ("--ssh", "default"),
         ("--tag", "r.example/tiny:main"), ("--tag", f"r.example/tiny:{COMMIT}"), ("--build-arg", "TOKEN=it's $x"),
         ("--build-arg", "PROFILE=prod"),
-        ("--build-context", f"deps={folder(made, 'deps')}"), ("--label", "beamdock.project=tiny"), ("--secret", "id=a,src=/a"),
+        ("--build-context", f"deps={folder(made, 'deps')}"), ("--label", "beamdock.project=tiny"), ("--secret", "id=a,src=/etc/hosts"),
         ("--output", "type=image"),
     } <= pairs, pairs  # fmt: skip
     assert {"--no-cache", "--pull"} <= set(words)
@@ -299,7 +322,7 @@ DECIDES: list[tuple[str, dict[str, str], dict[str, Any]]] = [
     ("the mirror", {}, {"debian_mirror": "http://m/debian"}),
     ("a rebar3 of the repo's", {"rebar3": "x"}, {"rebar3": "./rebar3"}),
     ("a named file", {"config/a.deps": "x"}, {"dependency_files": ["config/*"]}),
-    ("the authority", {"ca.pem": "x"}, {"certificate_authority": "ca.pem"}),
+    ("the authority", {"ca.pem": trustme.CA().cert_pem.bytes().decode()}, {"certificate_authority": "ca.pem"}),
 ]
 
 
@@ -389,11 +412,12 @@ def test_the_key_stays_with_comments_and_the_runners_base(repo: Repo) -> None:
 def test_the_key_changes_with_what_a_named_file_says(repo: Repo) -> None:
     """And with the authority's and rebar3's contents, not with their names alone."""
     given: dict[str, Any] = {"dependency_files": ["a"], "rebar3": "./rebar3", "certificate_authority": "ca.pem"}
-    for name in ("a", "rebar3", "ca.pem"):
-        repo.write(name, "1")
+    before, after = ([("a", n), ("rebar3", n), ("ca.pem", trustme.CA().cert_pem.bytes().decode())] for n in "12")
+    for name, text in before:
+        repo.write(name, text)
     keys = [key(repo.path, **given)]
-    for name in ("a", "rebar3", "ca.pem"):
-        repo.write(name, "2")
+    for name, text in after:
+        repo.write(name, text)
         keys.append(key(repo.path, **given))
     assert len(set(keys)) == 4
 

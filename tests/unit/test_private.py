@@ -65,8 +65,9 @@ def test_the_hex_config_is_where_rebar3_has_it(tmp_path: Path, home: Path) -> No
 def test_what_is_asked_for_wins(tmp_path: Path, home: Path) -> None:
     environ = {"HEX_CONFIG": "#{}."}
     assert secrets(tmp_path, [], environ=environ) == ["id=hex.config,env=HEX_CONFIG"]
-    assert secrets(tmp_path, ["id=hex.config,src=/x"], environ=environ) == ["id=hex.config,src=/x"]
-    assert secrets(tmp_path, ["type=file,id=hex.config,src=/x"], environ=environ) == ["type=file,id=hex.config,src=/x"]
+    for asked in ("id=hex.config,src=/etc/hosts", "type=file,id=hex.config,src=/etc/hosts"):
+        assert secrets(tmp_path, [asked], environ=environ) == [asked]
+    (home / ".netrc").touch()
     assert secrets(tmp_path, ["id=netrc,src=~/.netrc"], {}) == [f"id=netrc,src={home}/.netrc"]
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
+from kit.repos import Repo
 
 from ci.beamdock import settings as room
 from ci.beamdock.settings import FIELDS, SHAPES, Settings, check, take_environment, yaml_lines
-from unit.conftest import Shell, said
+from unit.conftest import Shell, copied, said
 
 WHERE = {name: f"invoke.yaml:{i}" for i, name in enumerate(FIELDS, 2)}
 
@@ -47,17 +51,19 @@ def test_what_fits_is_taken(name: str, value: Any) -> None:
     assert sources == {name: WHERE[name]}
 
 
+QUOTES = "put texts in quotes: YAML reads NO, 1.10 and 2026-01-31 as values of other kinds"
+
 WRONG: list[tuple[str, Any, str, str]] = [
     ("release", 28.2, "28.2, and should be text", 'put it in quotes: release: "28.2"'),
     ("release", 3, "3, and should be text", 'put it in quotes: release: "3"'),
     ("registry", True, "True, and should be text", 'put it in quotes: registry: "True"'),
     ("profile", ["prod"], "['prod'], and should be text", ""),
-    ("release", {"a": "b"}, "{'a': 'b'}, and should be text", ""),
+    ("release", {"a": "b"}, "{'a': …}, and should be text", ""),
     ("runtime_packages", "libssl3", "'libssl3', and should be a list of texts", ""),
-    ("runtime_packages", [1], "[1], and should be a list of texts", ""),
-    ("runtime_packages", ["a", ["b"]], "['a', ['b']], and should be a list of texts", ""),
+    ("runtime_packages", [1], "[1], and should be a list of texts", QUOTES),
+    ("runtime_packages", ["a", ["b"]], "['a', …], and should be a list of texts", ""),
     ("build_args", ["A=b"], "['A=b'], and should be a table of texts", ""),
-    ("build_args", {"A": 1}, "{'A': 1}, and should be a table of texts", ""),
+    ("build_args", {"A": 1}, "{'A': …}, and should be a table of texts", QUOTES),
     ("provenance", "yes", "'yes', and should be true or false", ""),
     ("provenance", 1, "1, and should be true or false", ""),
     ("nofile", True, "True, and should be a whole number", ""),
@@ -69,7 +75,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("image", "shop:1", "'shop:1', which can't be one", "shop/orders is one"),
     ("image", "a\n", "'a\\n', which can't be one", "shop/orders is one"),
     ("platform", "arm64", "'arm64', which can't be one", "linux/arm64 is one"),
-    ("build_env", {"A": 1}, "{'A': 1}, and should be a table of texts", ""),
+    ("build_env", {"A": 1}, "{'A': …}, and should be a table of texts", QUOTES),
     ("build_env", ["A=1"], "['A=1'], and should be a table of texts", ""),
     ("dependency_files", "a", "'a', and should be a list of texts", ""),
     ("prebuild", ["make"], "['make'], and should be text", ""),
@@ -118,7 +124,7 @@ def test_none_is_not_set() -> None:
 
 FROM_ENVIRONMENT: list[tuple[str, str, Any]] = [
     ("provenance", "false", False), ("provenance", "FALSE", False), ("provenance", "true", True), ("provenance", "yes", True),
-    ("nofile", "0", 0), ("nofile", "1024", 1024), ("release", "28.2", "28.2"), ("release", "0", "0"), ("release", "false", "false"),
+    ("nofile", "1", 1), ("nofile", "1024", 1024), ("release", "28.2", "28.2"), ("release", "0", "0"), ("release", "false", "false"),
     ("release", "null", "null"), ("release", "{a: b", "{a: b"), ("release", "", ""), ("version", "{git, long}", "{git, long}"),
     ("runtime_packages", "[a, b]", ["a", "b"]), ("runtime_packages", "[]", []), ("build_args", "{A: b}", {"A": "b"}),
     ("runtime_packages", "", []), ("build_env", "{A: '1'}", {"A": "1"}), ("prebuild", "make: x", "make: x"),
@@ -230,8 +236,169 @@ def test_every_setting_has_a_form_and_an_about() -> None:
     for name, field in FIELDS.items():
         assert field.type in SHAPES, name
         assert field.metadata["help"], name
-        if form := field.metadata["form"]:
-            assert check(name, field.metadata["example"], "") and form
+        if field.metadata["form"]:
+            fits = field.metadata["example"]
+            shape = SHAPES[field.type][0]
+            assert check(name, [fits] if shape is list else {fits: "x"} if shape is dict else fits, "")
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("nofile", -5, "`nofile` is -5, and so many files can't be open"), ("nofile", 0, "`nofile` is 0, and"), ("nofile", 2**31, "`nofile` is 2147483648, and"),
+    *(("platform", value, f"`platform` is '{value}', which can't be one") for value in ("linux/nosuch", "windows/amd64", "linux/amd64,linux/arm64", "linux/arm/v7/x")),
+    ("network", "my-net", "`network` is 'my-net', which can't be one"),
+    ("profile", "", "`profile` is empty"), ("dockerfile", "", "`dockerfile` is empty"), ("cache", "", "`cache` is empty"),
+    ("profile", "a b", "`profile` is 'a b', which can't be one"), ("profile", "../x", "`profile` is '../x', which can't be one"),
+    ("build_env", {"A=B": "1"}, "`build_env` has 'A=B' in it, which can't be one"), ("build_env", {"A B": "1"}, "`build_env` has 'A B' in it, which"),
+    ("build_env", {"": "1"}, "`build_env` has '' in it, which"), ("build_env", {"A;reboot;B": "1"}, "`build_env` has 'A;reboot;B' in it, which"),
+    ("build_args", {"A=B": "1"}, "`build_args` has 'A=B' in it, which can't be one"), ("build_args", {"A B": "1"}, "`build_args` has 'A B' in it, which"),
+    ("build_args", {"": "1"}, "`build_args` has '' in it, which"),
+    ("build_args", {"WRITABLE": "log ../../etc"}, "`build_args` WRITABLE has '../../etc' in it, and .. leads out"),
+    ("build_args", {"PROFILE": "a b"}, "`build_args` PROFILE is 'a b', which can't be one"),
+    ("build_packages", ["a b"], "`build_packages` has 'a b' in it, which can't be one"), ("runtime_packages", ["-oX=y"], "`runtime_packages` has '-oX=y' in it, which"),
+    ("runtime_packages", [""], "`runtime_packages` has '' in it, which"), ("image", "a" * 256, "`image` has 256 characters, and 255 are the most"),
+    ("debian_mirror", "mirror.example/debian", "`debian_mirror` is 'mirror.example/debian', which can't be one"),
+    ("hex_mirror", "https://a b", "`hex_mirror` is 'https://a b', which can't be one"),
+    ("build_base", "erlang 27", "`build_base` is 'erlang 27', which can't be one"), ("run_base", "x@y", "`run_base` is '…@y', which can't be one"),
+    ("ssh", "default=", "`ssh` is 'default=', which can't be one"), ("ssh", "=x", "`ssh` is '=x', which"), ("ssh", "a b", "`ssh` is 'a b', which"),
+    ("ssh", "default=a,,b", "`ssh` is 'default=a,,b', which"), ("git_rewrites", {"": "x"}, "`git_rewrites` has '' in it, which"),
+    ("git_rewrites", {"https://x/": ""}, "`git_rewrites` has nothing, or a blank, in place of 'https://x/'"),
+    *(("secrets", [value], "`secrets` should be id=NAME,src=FILE or id=NAME,env=VARIABLE")
+      for value in ("", "s3cr3t", "id=", "src=x", "id=a,value=s3cr3t", "id=a,type=text,src=b", "id=a,,env=B", "id=a,src")),
+    ("secrets", ['id=a,"src'], "`secrets` is no line of CSV"),
+    *(("cache", value, "`cache` should be buildx's words, as in type=gha,scope=main, and a part of it is no NAME=VALUE")
+      for value in ("type=gha,oops", "type=", "type=gha,", "type=gha,=x")),
+    ("cache", "ref=x", "`cache` says no type"), ("cache", "oops", "`cache` is 'oops', which can't be one"),
+    ("dependency_files", [""], "`dependency_files` has an empty pattern in it"), ("dependency_files", ["a**b"], "`dependency_files` has 'a**b' in it; **"),
+    *(("writable", [value], "`writable` has an empty folder in it") for value in ("", " ")),
+    *(("writable", [value], f"`writable` has {value!r} in it; a folder's name is") for value in ("a b", "a\nb", "a:b", "*", "-x", "$HOME", "a;b", "a'b")),
+    *(("writable", [value], f"`writable` has {value!r} in it, and .. leads out") for value in ("..", "../../etc", "/opt/x/../../etc", "log/..")),
+    *(("writable", [value], f"`writable` has {value!r} in it, which is the system's") for value in (
+        "/", "//", "/.", "/etc", "//etc/x", "/etc/ssl", "/usr/local/bin", "/bin", "/lib", "/lib64", "/sbin", "/proc", "/sys/x", "/dev/shm", "/root", "/boot", "/opt",
+        "/opt/", "/var", "/home", "/run", "/tmp", "/var/lib")),
+    *(("writable", [value], f"`writable` has {value!r} in it, where the release's code is") for value in (".", "./", "bin", "lib", "releases", "releases/1", "erts-15.2/bin")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "error"), REFUSED)
+def test_what_can_not_be_is_refused(name: str, value: Any, error: str) -> None:
+    with pytest.raises(Exit) as caught:
+        resolve({name: value})
+    first = said(caught).partition("\nhint: ")[0]
+    assert (caught.value.code, first[: len(error) + 7]) == (2, f"error: {error}")
+    assert first.endswith(f"({WHERE[name]})")
+    assert "s3cr3t" not in said(caught)
+
+
+FITS: list[tuple[str, Any]] = [
+    ("build_base", f"erlang:27@sha256:{'0a' * 32}"), ("build_base", "localhost:5000/erlang:27"), ("run_base", "[::1]:5000/debian:trixie-slim"),
+    ("build_base", f"localhost:5000/erlang:27@sha256:{'0a' * 32}"), ("build_args", {"BUILD_BASE": f"erlang:27@sha256:{'0a' * 32}"}),
+    ("git_rewrites", {"https://github.com/acme/": "git@github.com:acme/"}), ("git_rewrites", {"https://host/x": "ssh://git@host/x"}),
+    ("git_rewrites", {"git@a.example:": "ssh://git@b.example:2222/"}), ("hex_mirror", "https://hex.example:8443/@scope/x"),
+    ("build_args", {"HTTP_PROXY": "http://me:s3cr3t@proxy.example:3128", "EMAIL": "a@b.example"}),
+    ("prebuild", "curl https://$USER:$TOKEN@h/x"), ("prebuild", "git config user.email a@b.example"), ("platform", "linux/arm/v7"),
+    ("secrets", ["id=netrc,src=~/.netrc", "type=env,id=a,env=B", 'id=a,"src=/a,b"', "id=TOKEN"]), ("ssh", "default"), ("ssh", "default=a,~/b c"),
+    ("cache", "type=gha"), ("cache", 'type=local,"dest=/a,b"'), ("cache", f"type=registry,ref=r.example:5000/a:b@sha256:{'0a' * 32}"),
+    ("writable", ["log", "./data/", "lib/shop-1.0/priv/www", "/var/log/shop", "/opt/shop/log", "/var/lib/shop", "/data", "bilder@2/ü", "/run/shop"]),
+    ("dependency_files", ["config/**/*.deps", "a"]), ("build_packages", ["libc++-dev", "g++:arm64", "nodejs=20.1~x/y"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), FITS)
+def test_what_only_looks_odd_is_taken(name: str, value: Any) -> None:
+    assert getattr(resolve({name: value}), name) == value
+
+
+WITH_PASSWORDS = [
+    "user:s3cr3t@h/x", "https://user:s3cr3t@h/", " https://user:s3cr3t@h/", "https://s3cr3t@h/", "HTTPS://s3cr3t@h", "ssh://git:s3cr3t@h/x", "//user:s3cr3t@h",
+    "https://user:a/s3cr3t@h/", "https://user:s3cr3t#1@h/", "\tuser:s3cr3t@h:5000/x", ":s3cr3t@h", "https://user:s3cr3t@[::1]/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", WITH_PASSWORDS)
+def test_a_password_is_refused_and_never_shown(shell: Shell, address: str) -> None:
+    """In each setting and flag that has an address, and variables that stand for one; the error has its name."""
+    texts = ["registry", "image", "build_base", "run_base", "debian_mirror", "hex_mirror"]
+    found: list[tuple[str, Any]] = [(name, address) for name in texts]
+    found += [("build_args", {"BUILD_BASE": address}), ("build_args", {"OTHER": address}), ("cache", f"type=registry,ref={address}")]
+    found += [("git_rewrites", {address: "x"}), ("git_rewrites", {"x": address})]
+    if "://" in address:
+        found += [("build_env", {"X": address}), ("prebuild", f"curl {address}")]
+    for name, value in found:
+        with pytest.raises(Exit) as caught:
+            resolve({name: value})
+        assert "has a password or a token in it" in said(caught), (name, value)
+        assert said(caught).startswith(f"error: `{name}` "), (name, value)
+        assert "s3cr3t" not in said(caught)
+    flags = [f"--registry={address}", f"--build-arg=BUILD_BASE={address}", f"--build-arg=X={address}", f"--cache-from={address}"]
+    for flag in (*flags, f"--cache-from=type=registry,ref={address}", f"--cache-to=type=registry,ref={address}"):
+        done = shell.invoke("build", "--dry-run", flag, code=2)
+        assert "has a password or a token in it" in done.err, flag
+        assert "s3cr3t" not in done.out + done.err
+    for variable in ("HEX_CDN", "HEX_MIRROR", "INVOKE_BEAMDOCK_REGISTRY", "INVOKE_BEAMDOCK_BUILD_BASE"):
+        done = shell.invoke("config", env={variable: address}, code=2)
+        assert f"has a password or a token in it ({variable})" in done.err
+        assert "s3cr3t" not in done.out + done.err
+
+
+UNPASSABLE = [("a\0b", "a NUL character"), ("\ud800", "\\ud800 in it, which is no character"), ("\udcff", "\\udcff in it, which"),
+              ("ü" * 60_000, "12000"), ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "a private key in it")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "error"), UNPASSABLE, ids=["NUL", "surrogate", "byte", "long", "key"])
+def test_what_no_command_can_be_given(text: str, error: str) -> None:
+    """In any setting that is made of texts, alone or in a list or a table, as a name there too."""
+    for name, field in FIELDS.items():
+        shape = SHAPES[field.type][0]
+        values: dict[type, list[Any]] = {str: [text], list: [["a", text]], dict: [{"A": text}, {text: "a"}]}
+        for value in values.get(shape, []):
+            with pytest.raises(Exit) as caught:
+                resolve({name: value})
+            assert (caught.value.code, f"`{name}` has {error}" in said(caught)) == (2, True), said(caught)[:200]
+            assert len(said(caught)) < 400
+
+
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.binary(max_size=5) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers() | st.booleans(), inner, max_size=3),
+    max_leaves=5,
+)
+SECRET = st.sampled_from(
+    ["{}user:s3cr3t@{}", "{}https://s3cr3t@{}", "{}ssh://a:s3cr3t@{}", "{}x=https://a:s3cr3t@b/{}", "{}type=x,ref=u:s3cr3t@{}"]
+)
+PARTS = st.text(st.sampled_from("ab:/@ ,=.\n'\"\\#?[]{}-"), max_size=6)
+SECRETS = st.builds(str.format, SECRET, PARTS, PARTS)
+ANY = (
+    NESTED | SECRETS | st.lists(SECRETS | NESTED, max_size=3) | st.dictionaries(SECRETS | st.text(max_size=4), SECRETS | NESTED, max_size=3)
+)
+
+
+@given(st.sampled_from([*FIELDS, "unknown"]), ANY)
+@example("nofile", 10**5000)
+@example("release", "user:s3cr3t@h")
+@example("build_args", {"A": datetime.date(2026, 1, 31)})
+@settings(max_examples=400)
+def test_any_value_is_a_setting_or_an_error(name: str, value: Any) -> None:
+    """resolve() gives Settings, or an error that ends in 2 and never shows a password."""
+    try:
+        made, _ = room.resolve({name: value}, {}, {})
+    except Exit as error:
+        assert (error.code, str(error.message)[:7]) == (2, "error: ")
+        assert "s3cr3t" not in str(error.message)
+        assert len(str(error.message)) < 1000
+    else:
+        assert value is None or getattr(made, name) == value
+
+
+@given(
+    st.sampled_from([n for n in FIELDS if FIELDS[n].type != "str"]),
+    st.text() | SECRETS | st.sampled_from(["[" * 3000, "{a: " * 3000, "&a [*a]", "!x y", "2026-01-31"]),
+)
+@settings(max_examples=150)
+def test_any_variable_is_a_setting_or_an_error(name: str, text: str) -> None:
+    try:
+        room.resolve({}, {name: text}, {})
+    except Exit as error:
+        assert (error.code, "s3cr3t" in str(error.message)) == (2, False)
 
 
 # ------------------------------------------------------------------------------------------------- through real Invoke
@@ -288,10 +455,139 @@ WRONG_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "error"), WRONG_FILES)
+NO_TEXT = "has a name that is no text\nhint: YAML reads NO, ON, 1 and dates as values of other kinds: put the name in quotes"
+TAGGED = "values have none here; `secrets` names a secret's file or variable"
+# What parses, and Invoke would show a stack for, or we: it reads the file when tasks.py is loaded already.
+WRONG_FILES += [
+    *((text, "error: invoke.yaml is no table of settings") for text in ("- a\n", "text\n", "28\n", "2026-01-31\n", "[[]]\n")),
+    ("a: 1\nNO: x\n", f"error: invoke.yaml:2 {NO_TEXT}"), ("beamdock:\n  build_env:\n    ON: x\n", f"error: invoke.yaml:3 {NO_TEXT}"),
+    ("a:\n- b\n- 2026-01-31: x\n", f"error: invoke.yaml:3 {NO_TEXT}"), ("? [a, b]\n: c\n", f"error: invoke.yaml:1 {NO_TEXT}"),
+    ("a: x\nb: !secret y\n", f"error: invoke.yaml:2 has the tag '!secret'\nhint: {TAGGED}"),
+    ("a: [!!python/name:os.system x]\n", "error: invoke.yaml:1 has the tag 'tag:yaml.org,2002:python/name:os.system'"),
+    ("!x {a: b}\n", "error: invoke.yaml:1 has the tag '!x'"),
+    ("a: &a\n  b: *a\n", "error: invoke.yaml:1 has a value in itself, by its anchor"), ("&a [*a]\n", "error: invoke.yaml is no table of settings"),
+    ("beamdock: &a\n  build_args: *a\n", "error: invoke.yaml:1 has a value in itself"), ("a: &a [x, *a]\n", "error: invoke.yaml:1 has a value in itself"),
+    ("a: " + "{b: " * 3000 + "}" * 3000, "error: invoke.yaml can't be read: its values are in each other, hundreds deep"),
+    ("a: " + "[" * 3000 + "]" * 3000, "error: invoke.yaml can't be read: its values are in each other, hundreds deep"),
+    *((f"{name}: foo\n", f"error: invoke.yaml:1 has no table as `{name}`, which is Invoke's own") for name in ("tasks", "run", "sudo", "timeouts")),
+    ("a: 1\ntasks:\n", "error: invoke.yaml:2 has no table as `tasks`, which is Invoke's own"),
+    ("run: {echo: {a: b}}\n", "error: Invoke can't use its configuration (AmbiguousMergeError)\nhint: it is in invoke.yaml, "),
+    ("beamdock: {a_b: 1, a: {b: 2}}\n", "error: Invoke can't use its configuration (AmbiguousEnvVar)"),
+    ("a: 2026-99-99\n", "error: invoke.yaml can't be read: month must be in 1..12"),
+    ("a: !!bool x\n", "error: invoke.yaml can't be read: 'x'"), ("a: !!timestamp x\n", "error: invoke.yaml can't be read: "),
+    ("a: !!map [b]\n", "error: invoke.yaml:1 can't be read: expected a mapping node, but found sequence"),
+    ("<<: x\n", "error: invoke.yaml:1 can't be read: expected a mapping"),
+    ("beamdock:\n  release: 2026-01-31\n", "error: `release` is 2026-01-31, and should be text (invoke.yaml:2)"),
+    ("beamdock:\n  prebuild: !!binary aGVsbG8=\n", "error: `prebuild` is …, and should be text (invoke.yaml:2)"),
+    ("beamdock:\n  build_packages: !!set {a}\n", "error: `build_packages` is ['a'], and should be a list of texts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "error"), WRONG_FILES, ids=range(len(WRONG_FILES)))
 def test_a_wrong_file(shell: Shell, text: str, error: str) -> None:
     shell.repo.write("invoke.yaml", text)
     assert shell.invoke("config", code=2).err.startswith(error)
+    (shell.path / "invoke.yaml").rename(shell.path / "other.yaml")
+    for words in (["-f", "other.yaml"], ["--config", "other.yaml"], ["--config=other.yaml"]):
+        said = shell.invoke(*words, "config", code=2).err
+        assert (
+            re.match(re.escape(error).replace("invoke\\.yaml:", ".*").replace("invoke\\.yaml", ".*"), said)
+            or "Invoke's configuration" in said
+        ), said
+
+
+WRONG_FLAGS: list[tuple[list[str], str]] = [
+    (["--target", ""], "error: --target '' can't be a stage\nhint: the Dockerfile has them: --target runner"),
+    (["--target", "a b"], "error: --target 'a b' can't be a stage"), (["--target", "-x"], "error: --target '-x' can't be a stage"),
+    (["--tag", ""], "error: '' can't be a tag"), (["--tag", "user:s3cr3t@h"], "error: '…@h' can't be a tag"),
+    (["--build-arg", "=x"], "error: --build-arg = has no name"), (["--build-arg", ""], "error: --build-arg  has no name"),
+    (["--build-arg", "A B=x"], "error: `build_args` has 'A B' in it, which can't be one (--build-arg)"),
+    (["--build-arg", "WRITABLE=../../etc"], "error: `build_args` WRITABLE has '../../etc' in it, and .. leads out"),
+    (["--build-arg", f"A={'x' * 110_000}"], "error: `build_args` has 110003 bytes, and 100000 are the most (--build-arg)"),
+    *((["--secret", text], "error: `secrets` should be id=NAME,src=FILE or id=NAME,env=VARIABLE") for text in ("", "s3cr3t", "id=,src=x", "src=x")),
+    (["--secret", "id=a,src=none"], "error: none does not exist (--secret)"), (["--secret", "id=a,src=config"], "error: config is a folder, and should be a file"),
+    (["--secret", "id=a,env=UNSET"], "error: the variable UNSET of the secret a is not set (--secret)\nhint: --secret id=a,src=FILE names a file"),
+    (["--secret", "id=UNSET"], "error: the variable UNSET of the secret UNSET is not set (--secret)"),
+    (["--secret", "id=a,src=~nosuchuser/x"], "error: ~nosuchuser/x begins with a user's home folder, and there is none (--secret)"),
+    (["--ssh", "default=~nosuchuser/x"], "error: ~nosuchuser/x begins with a user's home folder, and there is none (--ssh)"),
+    (["--ssh", "default=none"], "error: {root}/none does not exist (--ssh)"), (["--ssh", "a b"], "error: `ssh` is 'a b', which can't be one (--ssh)"),
+    (["--ssh", "default="], "error: `ssh` is 'default=', which can't be one (--ssh)\nhint: default=~/.ssh/id_ed25519 is one"),
+    (["--cache-from=type=gha,oops"], "error: --cache-from should be buildx's words"), (["--cache-to=type=gha,oops"], "error: --cache-to should be buildx's words"),
+    (["--cache-to=oops"], "error: --cache-to should be buildx's words"), (["--cache-to=ref=x"], "error: --cache-to says no type"),
+    (["--cache-from=a b"], "error: --cache-from is 'a b', which can't be an image"), (["--cache-from="], "error: --cache-from is '', which can't be an image"),
+    (["--cache-from=type=registry,ref=user:s3cr3t@h/x"], "error: --cache-from has a password or a token in it"),
+    (["--cache-to="], "error: --cache-to says no type"), (["--registry", "user:s3cr3t@h/x"], "error: `registry` has a password or a token in it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "error"), WRONG_FLAGS, ids=range(len(WRONG_FLAGS)))
+def test_a_wrong_flag(shell: Shell, flags: list[str], error: str) -> None:
+    """The rule is the setting's, and no docker is asked."""
+    (shell.path / "config").mkdir(exist_ok=True)
+    said = shell.invoke("build", *flags, env={"PATH": "/usr/bin:/bin", "DOCKER_HOST": "unix:///nowhere"}, code=2)
+    assert said.err.startswith(error.format(root=shell.path))
+    assert "s3cr3t" not in said.out + said.err
+
+
+def test_a_setting_names_its_files_from_the_projects_folder(shell: Shell) -> None:
+    """A flag from where one is."""
+    shell.repo.write("src/deep/mine", "")
+    shell.repo.write("ours", "")
+    shell.repo.settings("  secrets: ['id=a,src=ours']\n")
+    command = shell.invoke("build", "--dry-run", "--secret", "id=b,src=mine", cwd="src/deep").out
+    assert f"--secret id=a,src={shell.path}/ours --secret id=b,src=mine" in command
+    shell.repo.settings("  secrets: ['id=a,src=mine']\n")
+    assert shell.invoke("build", "--dry-run", code=2).err == f"error: {shell.path}/mine does not exist (`secrets`, invoke.yaml:3)"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["certificate_authority: ~nosuchuser/x", "known_hosts: ~nosuchuser/x", "ssh: default=~nosuchuser/x", "dockerfile: ~nosuchuser/x"],
+)
+def test_a_user_that_is_none(shell: Shell, setting: str) -> None:
+    shell.repo.settings(f"  {setting}\n")
+    name = setting.partition(":")[0]
+    said = shell.invoke("build", "--dry-run", code=2).err
+    assert said == f"error: ~nosuchuser/x begins with a user's home folder, and there is none (`{name}`, invoke.yaml:3)"
+
+
+@pytest.mark.parametrize("branch", ["", " "])
+def test_a_branch_without_a_name(shell: Shell, branch: str) -> None:
+    """It is an unset variable of CI: the commit's tag alone was pushed, without a word."""
+    said = shell.invoke("push", "--registry=r.example", f"--branch={branch}", "--dry-run", code=2)
+    assert said.err.startswith("error: --branch= names no branch\nhint: is the variable set that should have the name?")
+
+
+def test_the_release_is_not_given_away(shell: Shell) -> None:
+    for folder, code in (("/opt/tiny", 2), ("/opt/tiny/", 2), ("/opt/tiny/bin", 2), ("/opt/tiny/log", 0), ("/opt/other", 0)):
+        shell.repo.settings(f"  writable: [log, {folder}]\n")
+        said = shell.invoke("config", code=code).err
+        assert said.startswith(f"error: `writable` has '{folder}' in it, where the release's code is (invoke.yaml:3)" if code else "")
+
+
+def test_an_environment_that_is_all_quotes(shell: Shell) -> None:
+    """For a shell a quote is five characters."""
+    shell.repo.settings(f'  build_env: {{A: "{chr(39) * 90_000}"}}\n')
+    said = shell.invoke("build", "--dry-run", code=2).err
+    assert said.startswith("error: the build argument BUILD_ENV has more than 100000 bytes")
+
+
+def test_a_path_with_a_comma(repo: Repo, tmp_path: Path) -> None:
+    """buildx reads its words as CSV, and so they are written."""
+    there = copied(repo, tmp_path / "a,b")
+    there.write("ci/known_hosts", "h ssh-ed25519 AAAA\n")
+    there.write("_build/beamdock/cache/index.json", "{}")
+    there.settings("  cache: local\n  known_hosts: ci/known_hosts\n  git_rewrites: {'https://h/': 'git@h:'}\n")
+    shell, build = Shell(there.path, there), f"{there.path}/_build/beamdock"
+    words = shlex.split(shell.invoke("build", "--dry-run", "--cache-to").out)
+    assert {f'id=known_hosts,"src={there.path}/ci/known_hosts"', f'type=local,"src={build}/cache"'} <= set(words)
+    assert [w for w in words if w.startswith(f'type=local,"dest={build}/cache.new",mode=max,')]
+    assert [w for w in words if w.startswith(f'id=gitconfig,"src={build}/') and w.endswith('/gitconfig"')]
+    words = shlex.split(shell.invoke("build", "--dry-run", f"--tarball={there.path}/out").out)
+    assert f'type=local,"dest={there.path}/out"' in words
+    there.write("key", "")
+    said = shell.invoke("build", "--dry-run", "--ssh=default=key", code=2).err
+    assert said.startswith(f"error: {there.path}/key has a comma in its path, where buildx takes two keys for named (--ssh)")
 
 
 def test_a_wrong_variable(shell: Shell) -> None:
