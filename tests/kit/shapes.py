@@ -185,7 +185,7 @@ SHAPES = [
     Shape("default start script (no ping, no attach)", rebar().replace(", {extended_start_script, true}", ""), asked=False),
     Shape("checkout dependency", "{deps, [other]}.\n" + rebar(apps="demo, other"), {**app("demo", needs=", other"), **app("other", "_checkouts/other")}),
     Shape("project in a subfolder of its repository", folder="services/demo"),
-    Shape("path with spaces and other letters", folder="mein Dienst/größe"),
+    Shape("path with spaces and other letters", folder="mein Dienst/a,b=größe"),
     Shape("CRLF files", rebar().replace("\n", "\r\n"), {name: text.replace("\n", "\r\n") for name, text in app("demo").items()}),
     Shape("a link among the files", rebar(relx=', {sys_config, "config/sys.config"}'), prepare=link),
     Shape("git submodule", rebar(apps="demo, sub"), app("demo", "apps/demo"), prepare=submodule),
