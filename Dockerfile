@@ -624,7 +624,7 @@ version=$(cut -d ' ' -f 2 releases/start_erl.data)
 [ -e "releases/$version/start.boot" ] ||
   fail "the release has no boot script, releases/$version/start.boot" "does something in rebar.config's overlay remove it?"
 [ -x "bin/$name" ] ||
-  fail "the release has no start script, bin/$name" 'rebar.config, inside {relx, [ ... ]}: add {extended_start_script, true}'
+  fail "the release has no start script, bin/$name" 'rebar.config, in its relx and in that of its profile: one {extended_start_script, true}, and none that is false'
 
 # Folders that the release writes into, for the user who runs it; relative ones are in its own.
 for folder in $WRITABLE; do
@@ -634,8 +634,17 @@ for folder in $WRITABLE; do
 done
 
 # The entry point. A node without -setcookie and its remote consoles read their cookie from this file: a random one, or
-# what RELX_COOKIE says. Where vm.args has -setcookie ${NAME}, it is the value of NAME, unless that is given.
-named=$(sed -n 's/^[^#]*-setcookie[[:space:]]\{1,\}["'\'']\{0,1\}${\([A-Za-z_][A-Za-z0-9_]*\)\(:-\)\{0,1\}}.*/\1/p' releases/"$version"/vm.args* 2>/dev/null | head -n 1)
+# what RELX_COOKIE says. Where vm.args has -setcookie ${NAME}, it is the value of NAME, unless that is given: a default that
+# stands there is as public as the repo. The start script fills in a vm.args.src alone, so a vm.args with ${NAME} becomes one.
+args=$(ls "releases/$version/vm.args.src" "releases/$version/vm.args" 2>/dev/null | head -n 1)
+named=
+if [ -n "$args" ]; then
+  named=$(sed -n 's/^[^#]*-setcookie[[:space:]]\{1,\}[^[:space:]$]*${\([A-Za-z_][A-Za-z0-9_]*\)\(:-[^}]*\)\{0,1\}}.*/\1/p' "$args" | head -n 1)
+  written=$(sed -n '/^[^#]*-setcookie[[:space:]]\{1,\}[^[:space:]$]\{1,\}\([[:space:]]\|$\)/=' "$args" | head -n 1)
+  # `invoke build` repeats this from the step's output: a build that takes the step from the cache has said it before.
+  [ -z "$written" ] || echo "warning: $args:$written has the cookie written out, which goes into every image"
+  [ -z "$named" ] || [ "${args%.src}" != "$args" ] || mv "$args" "$args.src"
+fi
 [ -z "$named" ] || named="export $named=\"\${$named:-\$(cat \"\$cookie\")}\""
 cat > /out/root/release <<ENTRY
 #!/bin/sh

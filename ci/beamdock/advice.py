@@ -32,6 +32,8 @@ START_SCRIPT = (
 )
 ALWAYS_SET = frozenset(f"{START_SCRIPT} HOME HOSTNAME PATH PWD".split())
 SECRET_KEY = r"(?:\w+_)?(?:password|passwd|secret|secret_key_base|api_key|token|cookie)"
+# The variable in what vm.args has for a cookie. The image's entry point sets it, also where a default stands there.
+COOKIE_VARIABLE = re.compile(r"-setcookie\s+[^\s$]*\$\{([A-Za-z_]\w*)(?::-[^}]*)?\}")
 # A string or a comment, whichever begins first: neither may be looked for in the other.
 # One that is not closed ends with the text, so that it is gone over once.
 STRING_OR_COMMENT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|\$\\?["%]|(?P<comment>%[^\n]*)', re.DOTALL)
@@ -43,6 +45,7 @@ class Warning:
 
     what: str
     hint: str
+    about: str = ""  # what one warning is enough for
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ def missing(templates: Mapping[str, str], given: AbstractSet[str]) -> list[tuple
 
     given: for a build the names that the Dockerfile declares; for a run the names whose values are not empty.
     """
-    # What vm.args has for a cookie, the image's entry point sets.
-    cookies = {name for text in templates.values() for name in re.findall(r"-setcookie\s+[\"']?\$\{([A-Za-z_]\w*)(?::-)?\}", text)}
+    cookies = {name for text in templates.values() for name in COOKIE_VARIABLE.findall(text)}
     known = given | ALWAYS_SET | cookies
     return [(file, line, name) for file, text in templates.items() for name, line in variables(file, text) if name not in known]
 
@@ -122,17 +124,22 @@ def declared(dockerfile: str, target: str = "runner") -> set[str]:
     return stages.get(target.lower(), names)
 
 
+def written_cookie(where: str) -> Warning:
+    hint = "remove the line: each container makes its own; `--env RELX_COOKIE=...` gives several the same"
+    return Warning(f"{where} has the cookie written out, which goes into every image", hint, "cookie")
+
+
 def literals(files: Files, release: str) -> list[Warning]:
     """Cookies and passwords that are written out. The values themselves are never shown."""
     found = []
     for file, text in files.vm_args.items():
         for match in re.finditer(r"(?m)(?:^|\s)(-setcookie\s+)(?!\S*\$\{)\S+", plain := without_comments(file, text)):
             where = f"{file}:{line_of(plain, match.start(1))}"
-            hint = "remove the line: each container makes its own; `--env RELX_COOKIE=...` gives several the same"
-            found.append(Warning(f"{where} has the cookie written out, which goes into every image", hint))
+            found.append(written_cookie(where))
     if not files.vm_args and not any("vm" in Path(name).name for name in files.absent):
         hint = f"config/vm.args.src with the line `-sname {release}` stands in for it"
-        found.append(Warning(f"there is no vm.args, and rebar3 makes one with a cookie that is easily guessed: {release}", hint))
+        what = f"there is no vm.args, and rebar3 makes one with a cookie that is easily guessed: {release}"
+        found.append(Warning(what, hint, "cookie"))
     for file, text in files.sys_config.items():
         plain = without_comments(file, text)
         for match in re.finditer(rf"""(['"]?)\b({SECRET_KEY})\1\s*(?:,|=>)\s*(<<\s*)?~?"((?:[^"\\]|\\.)+)\"""", plain):
@@ -146,7 +153,8 @@ def literals(files: Files, release: str) -> list[Warning]:
 
 def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) -> Files:
     """What relx takes, by the settings in rebar.config, the profile's first; without them config/vm.args and config/sys.config,
-    each with .src or without (measured: rebar3 3.24 looks in no other folder). replaces: RELX_REPLACE_OS_VARS is set."""
+    each with .src or without (measured: rebar3 3.24 looks in no other folder). replaces: RELX_REPLACE_OS_VARS is set. A vm.args with
+    -setcookie ${NAME} is made a template in the image."""
     relx = relx_options(terms, profile)
     taken: dict[str, dict[str, str]] = {"vm_args": {}, "sys_config": {}}
     templates = {}
@@ -158,7 +166,7 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
         for name, filled in named or [(f"{usual}.src", True), (usual, False)]:
             if not found and (root / name).is_file():
                 found[name] = read_text(root / name)
-                if filled or replaces:
+                if filled or replaces or (kind == "vm_args" and COOKIE_VARIABLE.search(without_comments(name, found[name]))):
                     templates[name] = found[name]
     return Files(taken["vm_args"], taken["sys_config"], templates, tuple(absent))
 
@@ -252,13 +260,14 @@ def warnings(project: Project) -> list[Warning]:
 
 
 def of_release(log: str) -> list[Warning]:
-    """What relx warned of while it assembled the release: functions that are called, and that no application of it has."""
-    calls = re.findall(r"===> (\S+) calls undefined function (\S+)", log)
-    if not calls:
-        return []
-    some = ", ".join(f"{called} (in {caller})" for caller, called in calls[:3])
-    what = f"the release calls functions that are not in it: {some}{f' and {len(calls) - 3} more' if len(calls) > 3 else ''}"
-    return [Warning(what, "does `applications` in the .app.src name the applications that have them?")]
+    """What the step that makes the release warned of, if it ran and was not cached: a cookie in a vm.args that no file of the repo
+    shows, as the build or an overlay makes it; and by relx functions that are called, and that no application of it has."""
+    found = [written_cookie(where) for where in re.findall(r"warning: (releases/\S+:\d+) has the cookie", log)[:1]]
+    if calls := re.findall(r"===> (\S+) calls undefined function (\S+)", log):
+        some = ", ".join(f"{called} (in {caller})" for caller, called in calls[:3])
+        what = f"the release calls functions that are not in it: {some}{f' and {len(calls) - 3} more' if len(calls) > 3 else ''}"
+        found.append(Warning(what, "does `applications` in the .app.src name the applications that have them?"))
+    return found
 
 
 @contextlib.contextmanager
@@ -268,7 +277,9 @@ def warned(project: Project, quiet: bool) -> Iterator[list[Built]]:
     found, built = warnings(project), list[Built]()
 
     def tell() -> None:
-        for one in [*found, *of_release("\n".join(each.log for each in built))]:
+        topics = {one.about for one in found} - {""}
+        of_log = of_release("\n".join(each.log for each in built))
+        for one in [*found, *(w for w in of_log if w.about not in topics)]:
             say(f"warning: {one.what}\nhint: {one.hint}", quiet)
 
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from kit.repos import Desk
 from kit.terminal import ask, leave, typing
@@ -43,25 +45,32 @@ def test_folders_that_the_release_writes_into(tiny: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "given"),
+    ("kind", "line", "given"),
     [
-        ("-setcookie ${RELX_COOKIE}", [[], ["--env=RELX_COOKIE=hunter2"]]),
-        ("-setcookie ${COOKIE:-}", [[], ["--env=COOKIE=hunter2"]]),
-        ("-setcookie hunter2", [[]]),
-        ("-setcookie ${COOKIE:-hunter2}", [[]]),
+        ("vm_args_src", "-setcookie ${RELX_COOKIE}", [[], ["--env=RELX_COOKIE=hunter2"]]),
+        ("vm_args_src", "-setcookie ${COOKIE:-snowflake}", [[], ["--env=COOKIE=hunter2"]]),  # a default is as public as the repo
+        ("vm_args", "-setcookie ${RELX_COOKIE}", [[], ["--env=RELX_COOKIE=hunter2"]]),  # which relx would leave as it stands there
+        ("prebuild", "-setcookie hunter2", [[]]),
     ],
 )
-def test_a_cookie_of_the_environment(tiny: Desk, line: str, given: list[list[str]]) -> None:
-    """Given or not, the node has one, and a console finds it."""
-    tiny.repo.write("config/vm.args.src", f"-sname tiny\n{line}\n+Bd\n")
+def test_a_cookie_of_the_environment(tiny: Desk, kind: str, line: str, given: list[list[str]]) -> None:
+    """Given or not, the node has one, and a console finds it; one that is written out is warned of, also where the build wrote it."""
+    made = kind == "prebuild"
+    if kind == "vm_args":
+        tiny.repo.edit("rebar.config", '{vm_args_src, "config/vm.args.src"}', '{vm_args, "config/vm.args.src"}')
+    if made:
+        tiny.repo.settings(f"  prebuild: echo {line} >> config/vm.args.src\n")
+    else:
+        tiny.repo.write("config/vm.args.src", f"-sname tiny\n{line}\n+Bd\n")
     tiny.repo.commit()
     said = tiny.invoke("build").err
     assert "nothing sets" not in said
+    assert bool(re.search(r"^warning: releases/\w+/vm.args.src:2 has the cookie written out", said, re.MULTILINE)) == made
     for options in given:
         container = tiny.start(*options)
         cookie = tiny.node(container, "eval", "erlang:get_cookie().")
-        assert (cookie == "hunter2") == (bool(options) or "hunter2" in line)
-        assert cookie == "hunter2" or len(cookie.strip("'")) == 48
+        assert (cookie == "hunter2") == (bool(options) or made)
+        assert cookie == "hunter2" or re.fullmatch("'?[0-9a-f]{48}'?", cookie)
         with typing(tiny, "attach") as terminal:
             terminal.expect(r"\d+> ?")
             ask(terminal, "6 * 7.", "42")

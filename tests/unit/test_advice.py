@@ -150,6 +150,22 @@ def test_a_cookie(module: ModuleType, plain: Repo, line: str) -> None:
     assert advice(module, plain.path) == [said[0].replace(".src", "")]
 
 
+@pytest.mark.parametrize("cookie", ["${C}", "${C:-}", "${C:-snowflake}", "shop_${C}", '"${C}"'])
+def test_a_vm_args_with_a_cookie_of_the_environment_is_a_template(module: ModuleType, plain: Repo, cookie: str) -> None:
+    """The image makes it one, and sets the cookie; other variables are filled in then too."""
+    plain.edit("rebar.config", '{vm_args_src, "config/vm.args.src"}', '{vm_args, "config/vm.args"}')
+    plain.write("config/vm.args", f"-sname x\n-setcookie {cookie}\n+S ${{N}}\n")
+    assert advice(module, plain.path) == ["config/vm.args:3 has ${N}, which nothing sets: it becomes an empty text"]
+    plain.write("config/vm.args", "-sname x\n# -setcookie ${C}\n+S ${N}\n")
+    assert advice(module, plain.path) == []
+
+
+def test_a_cookie_of_the_release_is_told_by_what_the_step_wrote(module: ModuleType) -> None:
+    log = "#21 1.2 warning: releases/1.0/vm.args:2 has the cookie written out, which goes into every image\n"
+    assert [w.what.split(" ")[0] for w in module.of_release(log * 2)] == ["releases/1.0/vm.args:2"]
+    assert module.of_release("#21 1.2 -setcookie x") == []
+
+
 def test_no_vm_args(module: ModuleType, plain: Repo) -> None:
     """rebar3 then makes one whose cookie is the release's name (measured: 3.24)."""
     plain.edit("rebar.config", '{vm_args_src, "config/vm.args.src"}, ', "")
