@@ -76,7 +76,7 @@ with rooms(
     from ci.beamdock.advice import warned
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import about_deps, deps_there, explain_key, plan_caches, plan_deps
-    from ci.beamdock.commit import frozen, refuse_edits
+    from ci.beamdock.commit import frozen, refuse_checkouts, refuse_edits
     from ci.beamdock.containers import container, find_image, remainder, start, terminal
     from ci.beamdock.declare import Common, command
     from ci.beamdock.docker import act, act_on_terminal, ask_docker, client, docker, require_docker
@@ -258,6 +258,7 @@ def push(c: Context, flags: PushFlags) -> None:
     tags = target_tags(project, flags, branch if flags.branch else "")
     with contextlib.nullcontext(project) if flags.dry_run else frozen(project) as copied:
         plan = plan_caches(plan_build(copied, flags, flags.target, tags, PUSHED), branch, export=True)
+        refuse_checkouts(copied, plan.contexts["deps"], flags.force)
         announce(project, f"pushing {project.repository}", flags)
         alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
         temporary = contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias])

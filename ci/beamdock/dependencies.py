@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import find, read_bytes, read_text, real
+from .ignore import Ignore, ignore_file, read_ignore
 from .rebar import name_of
 from .settings import Settings
 from .terms import Atom, Tuple, entries, read_terms, tuples, write_term
@@ -90,14 +91,28 @@ def named_files(root: Path, pattern: str) -> list[Path]:
     return named
 
 
+def let_in(root: Path, files: Iterable[Path], dockerfile: str) -> list[Path]:
+    """Those that the ignore file lets into a build. It keeps secrets out, and what is in this context is in a layer that is pushed."""
+    file = ignore_file(root, dockerfile)
+    rules = read_ignore(read_text(file)) if file else Ignore()
+    return [f for f in files if not rules.excludes(f.relative_to(root).as_posix())]
+
+
 def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
-    own = find(root, "*/*/rebar.config", "*/*/rebar.config.script")
+    # These are no secrets, and count where an ignore file has them out too.
     found = [root / name for name in ("rebar.config", "rebar.config.script", "rebar.lock") if os.path.lexists(root / name)]
-    found += [f for f in own if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
-    found += [f for f in find(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    own = find(root, "*/*/rebar.config", "*/*/rebar.config.script")
+    more = [f for f in own if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
+    more += [f for f in find(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    found += let_in(root, more, settings.dockerfile)
     for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
-        found += named_files(root, pattern)
+        named = named_files(root, pattern)
+        if not let_in(root, named, settings.dockerfile):
+            where, name = os.path.relpath(str(ignore_file(root, settings.dockerfile)), root), named[0].relative_to(root)
+            hint = f"if it is no secret, add !{name} at the end of {where}"
+            raise failure(f"{where} keeps {name} out, which is named under `{KEY}:` in invoke.yaml", hint)
+        found += let_in(root, named, settings.dockerfile)
     for file in found:
         if not real(file).is_relative_to(real(root)) and not file.is_relative_to(root / "_checkouts"):
             raise failure(f"{file.relative_to(root)} is a link to {real(file)}, outside of the project's folder", OUTSIDE)

@@ -41,6 +41,7 @@ class ReleaseFlags(ImageFlags):
 @dataclass(frozen=True)
 class PushFlags(ImageFlags):
     branch: Any = flag(None, "push the branch's tag too; --branch=NAME for a given one", optional=True)
+    force: bool = flag(False, "push with _checkouts that are in no commit, and say what goes in")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,12 @@ class Ignore:
             excluded = not lets_in if matches else excluded
         return excluded
 
+    def excludes_all(self, folder: str) -> bool:
+        """Is all that is in a folder kept out? Not where a pattern that lets in again may match below it."""
+        below = f"{folder}/"
+        heads = [re.findall(r"^[\w/]*", pattern.pattern)[0] for lets_in, pattern in self.patterns if lets_in]
+        return self.excludes(folder) and not any(below.startswith(head) or head.startswith(below) for head in heads)
+
     def _matches(self, path: str) -> tuple[bool, ...]:
         """Which patterns match the path or a folder above it. BuildKit walks down, and leaves out what would change nothing: a pattern
         that keeps out is not asked of what is out already, nor one that lets in of what is in. For what is below that is no match."""

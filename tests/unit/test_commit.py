@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from kit.repos import Repo
 
 from ci.beamdock.commit import frozen
 from ci.beamdock.project import Project
-from unit.conftest import project, said
+from ci.beamdock.settings import Settings
+from unit.conftest import Shell, project, said
 from unit.test_git import git
 
 
@@ -39,6 +42,7 @@ def test_the_copy_is_the_tree(repo: Repo) -> None:
     repo.git("config", "filter.up.smudge", "tr a-z A-Z")
     repo.write(".gitattributes", "*.txt text eol=crlf\n*.up filter=up\nsrc export-ignore\n")
     repo.write(".gitignore", "_build/\ngenerated/\n__pycache__/\n")
+    repo.write(".dockerignore", "_build\n.git\n")
     for name, text in (("a.txt", "1\r\n"), ("b.up", "LOUD\n"), ("src/c.erl", "-module(c)."), ("bin/run", "#!/bin/sh\n")):
         repo.write(name, text)
     (repo.path / "bin" / "run").chmod(0o750)
@@ -53,6 +57,30 @@ def test_the_copy_is_the_tree(repo: Repo) -> None:
         assert not (made.files / "_build").exists()
         assert (made.root, made.context_folder) == (repo.path, repo.path / "_build" / "beamdock")
     assert not made.files.exists()
+
+
+def test_what_docker_is_not_sent_is_not_copied(repo: Repo) -> None:
+    """But for what is read all the same: the Dockerfile, the ignore files, and what rebar3 reads. A folder is looked into only where a
+    pattern may let in something of it."""
+    repo.write(".dockerignore", "*\n!src\n!docs/schema.json\n")
+    repo.write("config/company.pem", "PEM")
+    for name in ("src/a.erl", "docs/schema.json", "docs/x.md", "priv/x", "rebar.lock"):
+        repo.write(name, "")
+    repo.commit()
+    made = dataclasses.replace(of(repo), settings=Settings(certificate_authority="config/company.pem"))
+    with frozen(made) as made:
+        files = {str(f.relative_to(made.files)) for f in made.files.rglob("*") if f.is_file()}
+    assert files == {"src/a.erl", "docs/schema.json", "Dockerfile", ".dockerignore", "rebar.config", "rebar.lock", "config/company.pem"}
+
+
+def test_without_an_ignore_file(repo: Repo) -> None:
+    """All is copied but the cache folder, where the copy itself lies."""
+    (repo.path / ".dockerignore").unlink()
+    repo.write("_build/default/lib/x.beam", "x")
+    repo.commit()
+    with frozen(of(repo)) as made:
+        assert (made.files / "_build" / "default" / "lib" / "x.beam").exists()
+        assert not (made.files / "_build" / "beamdock").exists()
 
 
 def test_an_edit_does_not_reach_the_copy(repo: Repo) -> None:
@@ -98,8 +126,32 @@ def test_a_submodule(repo: Repo) -> None:
 
 def test_two_at_once_and_what_a_killed_one_left(repo: Repo) -> None:
     repo.write("_build/beamdock/commit-1/project/old", "left")
+    repo.write(".dockerignore", "_build\n.git\n")
+    repo.commit()
     with frozen(of(repo)) as first, frozen(of(repo)) as second:
         assert first.files != second.files
         assert listed(first.files) == listed(second.files) == listed(repo.path)
     with frozen(of(repo)) as third:
         assert third.files == first.files
+
+
+def test_checkouts_that_are_in_no_commit(shell: Shell) -> None:
+    """They are refused by name, links too; --force says what goes in. Committed ones, and what is kept out of the build, are none."""
+    shell.repo.settings("  registry: 127.0.0.1:1/test\n")
+    shell.repo.write(".gitignore", "_build/\n_checkouts/theirs/\n_checkouts/linked\n__pycache__/\n")
+    shell.repo.write("_checkouts/ours/src/ours.erl", "")
+    commit = shell.repo.commit()[:8]
+    shell.repo.write("_checkouts/theirs/.env", "secret")
+    shell.invoke("push", "--dry-run")
+    for name in ("a.erl", "b.erl"):
+        shell.repo.write(f"_checkouts/theirs/src/{name}", "")
+    for args in ([], ["--dry-run"]):
+        assert shell.invoke("push", *args, code=2).err == (
+            f"error: pushing {commit} was refused: _checkouts/theirs (2 files) is in no commit\n"
+            "hint: move it away, or commit it; --force pushes with it, and says its files"
+        )
+    said = "_checkouts/theirs (2 files) goes in, and is in no commit: _checkouts/theirs/src/a.erl, _checkouts/theirs/src/b.erl"
+    assert said in shell.invoke("push", "--force", "--dry-run").err.splitlines()
+    shutil.rmtree(shell.path / "_checkouts" / "theirs")
+    (shell.path / "_checkouts" / "linked").symlink_to("ours")
+    assert "_checkouts/linked (1 file) is in no commit" in shell.invoke("push", code=2).err

@@ -457,15 +457,53 @@ def test_dependency_files(repo: Repo) -> None:
     wanted = ["rebar.config", "rebar.lock", "rebar.config.script", "apps/a/rebar.config", "lib/b/rebar.config.script",
               "_checkouts/x/rebar.config", "_checkouts/x/src/x.erl"]  # fmt: skip
     others = ["README.md", "apps/a/src/a.erl", "_build/default/rebar.config", "_checkouts/x/_build/default/y", "_checkouts/x/.git/HEAD",
-              "apps/a/deep/rebar.config", "a/rebar.lock", "rebar3", "config/more.deps"]  # fmt: skip
+              "apps/a/deep/rebar.config", "a/rebar.lock", "rebar3", "config/more.deps", "versions.txt"]  # fmt: skip
     for name in [*wanted, *others]:
         repo.write(name, name)
     expected = {name: name.encode() for name in wanted}
     assert dependency_files(repo.path, Settings()) == expected
     assert dependency_files(repo.path, Settings(rebar3="rebar3")) == expected  # one of the base image's
-    settings = Settings(rebar3="./rebar3", dependency_files=["config/*.deps", "README.md"])
-    more = ("rebar3", "config/more.deps", "README.md")
+    settings = Settings(rebar3="./rebar3", dependency_files=["config/*.deps", "versions.txt"])
+    more = ("rebar3", "config/more.deps", "versions.txt")
     assert dependency_files(repo.path, settings) == {**expected, **{name: name.encode() for name in more}}
+
+
+SECRETS = [".env", ".env.prod", ".ssh/id_rsa", "tls.key", "priv/x.pfx", ".netrc", "hex.config"]
+
+
+def test_what_the_ignore_file_keeps_out_is_in_no_context(repo: Repo) -> None:
+    """Secrets in checkouts, and among files that a pattern names. The file that counts is the one beside the Dockerfile."""
+    for name in SECRETS:
+        repo.write(f"_checkouts/x/{name}", "secret")
+        repo.write(f"config/{name}", "secret")
+    for name in ("_checkouts/x/src/x.erl", "config/a.deps", "config/README.md"):
+        repo.write(name, "")
+    settings = Settings(dependency_files=["config/*", "config/**/*"])
+    assert set(dependency_files(repo.path, settings)) == {"rebar.config", "_checkouts/x/src/x.erl", "config/a.deps"}
+    repo.write("Dockerfile.dockerignore", "**/*.erl\n")
+    repo.write("rebar.lock", "[].")
+    assert set(dependency_files(repo.path, settings)) >= {f"_checkouts/x/{name}" for name in SECRETS}
+    assert "_checkouts/x/src/x.erl" not in dependency_files(repo.path, settings)
+    # These are no secrets, and count where they are no part of the project's own context too.
+    repo.write("Dockerfile.dockerignore", "*\n")
+    assert set(dependency_files(repo.path, Settings())) == {"rebar.config", "rebar.lock"}
+
+
+@pytest.mark.parametrize(("beside", "file"), [([], ".dockerignore"), (["Dockerfile.dockerignore"], "Dockerfile.dockerignore")])
+def test_a_named_file_that_is_kept_out(repo: Repo, beside: list[str], file: str) -> None:
+    repo.write("ci/versions.config", "")
+    for name in beside:
+        repo.write(name, "ci\n")
+    with pytest.raises(Exit) as caught:
+        dependency_files(repo.path, Settings(dependency_files=["ci/versions.config"]))
+    assert caught.value.code == 2
+    assert said(caught) == (
+        f"error: {file} keeps ci/versions.config out, which is named under `beamdock:` in invoke.yaml\n"
+        f"hint: if it is no secret, add !ci/versions.config at the end of {file}"
+    )
+    with (repo.path / file).open("a") as opened:
+        opened.write("!ci/versions.config\n")
+    assert "ci/versions.config" in dependency_files(repo.path, Settings(dependency_files=["ci/versions.config"]))
 
 
 @pytest.mark.parametrize(
