@@ -171,6 +171,19 @@ def opened(streams: str, out: int, err: int) -> Iterator[list[Optional[int]]]:
         yield found
 
 
+def unlock(folder: Path) -> None:
+    """Let what cases have locked be removed."""
+    for inner, _, _ in os.walk(folder):
+        Path(inner).chmod(0o755)
+
+
+def copy_over(source: Path, target: Path) -> None:
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    elif os.path.lexists(source):
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A repo that each case has a copy of. The copy's place is the same for all: Python finds its modules compiled."""
@@ -178,21 +191,25 @@ class Corpus:
     template: Repo
     env: Mapping[str, str]
     package: str = "-"
+    touched: list[str] = field(default_factory=list)  # by the case that is in its place
 
     @property
     def place(self) -> Path:
         return self.template.path.parent / "copy" / "project"
 
     def prepare(self, case: Case) -> None:
-        """Put the case's repo into its place."""
-        if self.place.parent.exists():
-            try:
-                shutil.rmtree(self.place.parent)
-            except PermissionError:  # the last case has locked a folder
-                for folder, _, _ in os.walk(self.place.parent):
-                    Path(folder).chmod(0o755)
-                shutil.rmtree(self.place.parent)
-        shutil.copytree(self.template.path, self.place, symlinks=True)
+        """Put the case's repo into its place. Of the last case's only what it had touched is taken back, which is faster."""
+        parts = {name.split("/")[0] for name in self.touched} | {"_build"}
+        if parts & {".", "..", ".git"} or not self.place.exists():
+            unlock(self.place.parent)
+            shutil.rmtree(self.place.parent, ignore_errors=True)
+            shutil.copytree(self.template.path, self.place, symlinks=True)
+        else:
+            for part in parts:
+                unlock(self.place / part)
+                remove(self.place / part)
+                copy_over(self.template.path / part, self.place / part)
+        self.touched[:] = case.files
         make(self.place, case.files)
 
     def run(self, case: Case) -> Result:
