@@ -109,8 +109,55 @@ SETTINGS = [
     ("nosuch: 1", "unknown setting `nosuch`"),
     ("regstry: x", "did you mean `registry`"),
     ("'': 1", "unknown setting"),
+    ("NO: 1", "invoke.yaml:3"),
+    ("1: 2", "invoke.yaml:3"),
+    ("[a]: b", "invoke.yaml"),
+    ("build_base: user:s3cr3t@h/x", "password"),
+    ("build_base: erlang:27@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", ""),
+    ("build_base: localhost:5000/erlang:27", ""),
+    ("build_base: 'a b'", "build_base"),
+    ('hex_mirror: " https://user:s3cr3t@h/"', "hex_mirror"),
+    ("registry: !secret x", "invoke.yaml:3"),
+    ("registry: !!python/object:os.system x", "invoke.yaml:3"),
+    ("registry: 2026-01-01", "registry"),
+    ("registry: .inf", "registry"),
+    ("build_env: {NO: '1'}", "invoke.yaml:3"),
+    ("build_env: {1: a}", "invoke.yaml:3"),
+    ("build_env: {'A=B': c}", "build_env"),
+    ("build_env: {'a b': c}", "build_env"),
+    ("build_env: {'': c}", "build_env"),
+    ("build_env: &a {A: *a}", "invoke.yaml:3"),
+    ("build_env: " + "{A: " * 300 + "1" + "}" * 300, "build_env"),
+    ("prebuild: " + "x" * 200_000, "prebuild"),
+    ('prebuild: "a\\0b"', "prebuild"),
+    ('image: "\\0"', "image"),
+    ("cache: 'type=gha,oops'", "cache"),
+    ("cache: 'type='", "cache"),
+    ("cache: 'type=gha,\"x'", "cache"),
+    ("known_hosts: ~nosuchuser/x", "nosuchuser"),
+    ("certificate_authority: ~nosuchuser/x", "nosuchuser"),
+    ("ssh: default=~nosuchuser/x", "nosuchuser"),
+    ("dependency_files: ['']", "dependency_files"),
+    ("dependency_files: ['~nosuchuser/x']", "nosuchuser"),
+    ("dependency_files: ['../versions.config']", "versions.config"),
+    ("dependency_files: ['src/../../x']", "x"),
+    ("rebar3: ''", ""),
+    ("rebar3: ../rebar3", "rebar3"),
+    ("nofile: -5", "nofile"),
+    ("nofile: 0", "nofile"),
+    ("platform: linux/nosuch", "platform"),
+    ("platform: windows/amd64", "platform"),
+    ("writable: ['../../etc']", "writable"),
+    ("writable: ['a b']", "writable"),
+    ("writable: [/]", "writable"),
+    ("secrets: ['']", "secrets"),
+    ("secrets: [x]", "secrets"),
+    ("secrets: ['id=a,id=b']", "secrets"),
+    ("ssh: x y", "ssh"),
+    ("ssh: ','", "ssh"),
+    ("network: 'a b'", "network"),
 ]
-SETTINGS_CASES = [Case(f"setting {line}", "build --dry-run", 2 if word else 0, word, yaml(line)) for line, word in SETTINGS]
+SETTINGS_CASES = [Case(f"setting {line[:70]}", "build --dry-run", 2 if word else 0, word, yaml(line)) for line, word in SETTINGS]
 
 # ---- whole invoke.yamls
 YAMLS = [
@@ -131,6 +178,20 @@ YAMLS = [
     ("beamdock: x\n", 2, "beamdock"),
     ("beamdock: [a]\n", 2, "beamdock"),
     ("beamdock: 5\n", 2, "beamdock"),
+    ("- a\n", 2, "invoke.yaml"),
+    ("5\n", 2, "invoke.yaml"),
+    ("x\n", 2, "invoke.yaml"),
+    ("2026-01-01\n", 2, "invoke.yaml"),
+    ("tasks: foo\n", 2, "tasks"),
+    ("run: foo\n", 2, "run"),
+    ("a: !secret x\n", 2, "invoke.yaml:1"),
+    ("&a {b: *a}\n", 2, "invoke.yaml"),
+    ("a: &a [*a]\n", 2, "invoke.yaml"),
+    ("[" * 3000, 2, "invoke.yaml"),
+    ("a: " + "{a: " * 3000, 2, "invoke.yaml"),
+    ("1: 2\n", 2, "invoke.yaml"),
+    ("? [a]\n: b\n", 2, "invoke.yaml"),
+    ("---\na: b\n---\nc: d\n", 2, "invoke.yaml"),
     ("%YAML 9.9\n---\nbeamdock: {}\n", 2, "invoke.yaml"),
     ("\x00", 2, "invoke.yaml"),
     ("beamdock:\n  image: \x1b[31mred\n", 2, "invoke.yaml"),
@@ -138,7 +199,7 @@ YAMLS = [
     ('beamdock:\n  registry: "\\e[31mred"\n', 2, r"registry.*\\x1b\[31mred"),
     ("beamdock:\n  prebuild: ünï\n", 0, "ünï"),
 ]
-YAML_CASES = [Case(f"invoke.yaml {text!r}", "config", code, word, {"invoke.yaml": text}) for text, code, word in YAMLS]
+YAML_CASES = [Case(f"invoke.yaml {text[:60]!r}", "config", code, word, {"invoke.yaml": text}) for text, code, word in YAMLS]
 YAML_CASES += [
     Case("invoke.yaml in latin-1", "config", 2, "invoke.yaml", {"invoke.yaml": b"beamdock:\n  prebuild: \xe9\n"}),
     Case("invoke.yaml is a folder", "config", 2, "invoke.yaml is a folder", {"invoke.yaml": folder}),
@@ -158,6 +219,7 @@ YAML_CASES += [
     Case("invoke.yml is a pipe", "config", 2, "invoke.yml is a pipe", {"invoke.yaml": remove, "invoke.yml": pipe}),
     Case("invoke.json is a pipe", "config", 2, "invoke.json is a pipe", {"invoke.yaml": remove, "invoke.json": pipe}),
     Case("invoke.json is no JSON", "config", 2, "invoke.json", {"invoke.yaml": remove, "invoke.json": "{"}),
+    Case("invoke.json is a list", "config", 2, "invoke.json", {"invoke.yaml": remove, "invoke.json": "[1]"}),
     Case("invoke.json counts", "config", 0, "from-json", {"invoke.yaml": remove, "invoke.json": '{"beamdock": {"prebuild": "from-json"}}'}),
     Case("invoke.py is a folder", "config", 2, "invoke.py is a folder", {"invoke.yaml": remove, "invoke.py": folder}),
     Case("both invoke.yaml and invoke.yml", "config", 0, "tiny", {"invoke.yml": "beamdock: {image: second}"}),
@@ -197,8 +259,17 @@ VARIABLES = [
     ("REBAR3", "/usr/bin/rebar3", "rebar3"),
     ("PREBUILD", "x" * 1000, ""),
     ("DEFAULT_BRANCH", "a b ü", ""),
-    ("PREBUILD", "make \udce9", ""),
-    ("DEFAULT_BRANCH", "\udce9", ""),
+    ("PREBUILD", "make \udce9", "INVOKE_BEAMDOCK_PREBUILD"),
+    ("DEFAULT_BRANCH", "\udce9", "INVOKE_BEAMDOCK_DEFAULT_BRANCH"),
+    ("BUILD_BASE", "user:s3cr3t@h/x", "password"),
+    ("RUN_BASE", "erlang:27@sha256:" + "0" * 64, ""),
+    ("BUILD_ENV", "[[[[", "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("BUILD_ENV", "!secret x", "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("BUILD_ENV", "2026-01-01", "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("BUILD_ENV", "&a {x: *a}", "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("BUILD_ENV", "[" * 3000, "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("SECRETS", "['']", "INVOKE_BEAMDOCK_SECRETS"),
+    ("NOFILE", "9" * 5000, "INVOKE_BEAMDOCK_NOFILE"),
 ]
 VARIABLE_CASES = [
     Case(f"INVOKE_BEAMDOCK_{name}={value[:40]!r}", "build --dry-run", 2 if word else 0, word, env={f"INVOKE_BEAMDOCK_{name}": value})
@@ -258,6 +329,17 @@ FLAGS = [
     ("push --dry-run --registry r.example --branch", 0, "r.example/tiny:main"),
     ("push --dry-run --registry r.example --branch=../../x", 0, "docker buildx"),
     ("push --dry-run --registry r.example --branch=latest", 0, "docker buildx"),
+    ("push --dry-run --registry r.example --branch=", 2, "--branch"),
+    ("push --dry-run --registry user:s3cr3t@r.example", 2, "--registry"),
+    ("build --dry-run --target ''", 2, "--target"),
+    ("build --dry-run --secret ''", 2, "--secret"),
+    ("build --dry-run --secret s3cr3t", 2, "--secret"),
+    ("build --dry-run --ssh 'x y'", 2, "--ssh"),
+    ("build --dry-run --cache-to=type=gha,oops", 2, "--cache-to"),
+    ("build --dry-run --cache-from=type=", 2, "--cache-from"),
+    ("build --dry-run --build-arg A=https://u:s3cr3t@h/", 2, "--build-arg"),
+    (f"build --dry-run --build-arg A={'x' * 100_000}", 2, "--build-arg"),
+    ("build --dry-run --tarball ~nosuchuser/x", 0, "docker buildx"),
     ("push --dry-run --registry r.example --tag latest", 2, "latest"),
     ("deps-image --key", 0, "^[0-9a-f]{64}$"),
     ("deps-image --explain", 0, "rebar.config"),
@@ -290,7 +372,7 @@ FLAGS = [
     ("init --nosuch", 2, "--nosuch"),
     ("init ''", 2, "folder"),
 ]
-FLAG_CASES = [Case(args[:70], args, code, word) for args, code, word in FLAGS]
+FLAG_CASES = [Case(args[:80], args, code, word) for args, code, word in FLAGS]
 
 # ---- rebar.config and what is read beside it
 CONFIGS = [
@@ -457,7 +539,7 @@ RECORD_CASES += [
 ]
 
 # ---- names of files and folders
-NAMES = ["a b", "ü", "日本", "-x", "--help", "a,b", "a=b", "a'b", 'a"b', "a\\b", "a\nb", "a\x1b[31mb", "a\tb", "$(x)", "`x`", "*", "[x", "{{x}}", "%s",
+NAMES = ["a b", "ü", "日本", "-x", "--help", "a,b", "a=b", "a'b", "a\\b", "a\nb", "a\x1b[31mb", "a\tb", "$(x)", "[x", "{{x}}",
          "x" * 200, "é" * 100, b"\xe9".decode("utf-8", "surrogateescape"), "\u202egnp"]  # fmt: skip
 NAME_CASES = [
     Case(
@@ -479,8 +561,8 @@ NAME_CASES += [Case(f"a key with {name[:40]!r}", "deps-image --explain", 0, word
     for name, word in [("a\x1b[31mb", r"a\\x1b\[31mb"), ("a\nb", r"a\\nb/rebar"), (b"\xe9".decode("utf-8", "surrogateescape"), r"\\xe9"), ("ü", "ü")]]  # fmt: skip
 
 # ---- branches and the state of git
-BRANCHES = ["feature/x", "ü#1", "latest", "v1.0", "deps-x", "a" * 200, "x.lock-", "日本", "a@b", "dependabot/npm/@x", "1.2.3", "pr-1", "x-amd64",
-            "abcd" * 10, "sha256-" + "0" * 64, b"\xe9".decode("utf-8", "surrogateescape"), "a'b", 'a"b', "a$b", "a;b|c&d", "a%sb"]  # fmt: skip
+BRANCHES = ["feature/x", "ü#1", "latest", "v1.0", "deps-x", "a" * 200, "x.lock-", "日本", "a@b", "1.2.3", "x-amd64",
+            "abcd" * 10, "sha256-" + "0" * 64, b"\xe9".decode("utf-8", "surrogateescape"), "a'b", "a;b|c&d"]  # fmt: skip
 BRANCH_CASES = [
     Case(
         f"branch {name[:40]!r}",
