@@ -29,7 +29,7 @@ FROM scratch AS authority
 
 # /prepare makes either base ready, the builder's or the runner's; the others are put into the builder's.
 FROM scratch AS scripts
-COPY --chmod=755 <<'prepare' <<'resume.erl' <<'resume' <<'build' <<'fetch' /
+COPY --chmod=755 <<'prepare' <<'resume.erl' <<'resume' <<'build' <<'fetch' <<'unfetched' /
 #!/bin/sh
 # prepare builder|runner BASE PACKAGES MIRROR
 set -eu
@@ -71,7 +71,7 @@ if [ -n "$packages" ]; then
 fi
 if [ "$1" = builder ]; then
   mkdir -p /usr/local/lib/beamdock/git/hooks /usr/local/lib/beamdock/git/info
-  cp /scripts/build /scripts/fetch /scripts/resume /usr/local/bin
+  cp /scripts/build /scripts/fetch /scripts/resume /scripts/unfetched /usr/local/bin
   command -v escript >/dev/null || fail "$2 has no rebar3" '`build_base: erlang:27`, or `build_packages: [rebar3]`, in invoke.yaml'
   # Each start of rebar3 takes 0.1 s less where it is not one archive (measured; `build` below takes it from here). Not where it
   # is a script of somebody's, which does more.
@@ -457,12 +457,45 @@ if [ "$(cat "$code")" = 0 ] && [ -z "$plugin" ]; then
   [ ! -e /root/.cache/rebar3/hex/packages.idx ] || cp /root/.cache/rebar3/hex/packages.idx /app/packages/hex
   exit 0
 fi
-
+/usr/local/bin/unfetched "$said" "$plugin" "$@"
+exit 1
+fetch
+#!/bin/sh
+# unfetched SAID PLUGIN COMMAND...: say why COMMAND could not fetch a dependency. SAID: the file with what it wrote; PLUGIN: the
+# one that rebar3 went on without, or ''. Where something else was wrong, as where a dependency does not compile, say nothing.
+set -eu
+said=$1
+plugin=$2
+shift 2
+hex=/run/secrets/hex.config
+index=/root/.cache/rebar3/hex/packages.idx
+asked=$(mktemp)
+trap 'rm -f "$asked"' EXIT
 fail() {
   echo "error: $1"
   echo "hint: $2"
   exit 1
 }
+# What rebar3 says, a line each: it breaks long ones.
+flat() { tr -s ' \n' ' ' | sed 's/ ===> /\n/g; s/^===> //'; }
+# Ask once more, for what it says to DEBUG alone; its words are not shown, as keys are among them.
+ask() { DEBUG=1 "$@" 2>&1 | flat > "$asked"; }
+# REPOSITORY has VERSION, VERSION...: the five newest versions of a package, of each repository that was asked.
+newest() {
+  erl -noinput -boot no_dot_erlang -eval '
+    [Index, Name] = init:get_plain_arguments(),
+    {ok, Table} = ets:file2tab(Index),
+    Found = [{Repository, {Numbers, element(1, Rest) =:= [], Rest}} || {package, {N, {Numbers, Rest}, Repository}, _, _, _, _} <- ets:tab2list(Table), binary_to_list(N) =:= Name],
+    Written = fun({Numbers, _, {Before, Build}}) ->
+        Dots = fun(Parts) -> lists:join(".", [if is_integer(P) -> integer_to_list(P); true -> P end || P <- Parts]) end,
+        [Dots(tuple_to_list(Numbers)), [["-", Dots(Before)] || Before =/= []], [["+", Dots(Build)] || Build =/= []]]
+    end,
+    Newest = fun(R) -> lists:sublist(lists:reverse(lists:sort([V || {R1, V} <- Found, R1 =:= R])), 5) end,
+    io:put_chars(lists:join("; ", [[R, " has ", lists:join(", ", [Written(V) || V <- Newest(R)])] || R <- lists:usort([R || {R, _} <- Found])])),
+    halt().' -extra "$index" "$1" 2>/dev/null || true
+}
+lines=$(flat < "$said")
+
 # rebar3 does not show what git says, so git is asked again.
 url=$(echo "$lines" | sed -nE "s/^(Failed to fetch and copy dep:|Errors loading plugin \{$plugin,) *\{git[^\"]*\"([^\"]*)\".*/\2/p" | tail -n 1)
 if [ -n "$url" ]; then
@@ -490,24 +523,61 @@ case $reason in
   *'terminal prompts disabled'* | *'Authentication failed'*)
     [ -s /root/.netrc ] || fail "$what: it asks for a password" '--secret id=netrc,src=FILE gives one; `git_rewrites` in invoke.yaml makes it SSH'
     fail "$what: the password in netrc is refused" 'has the token expired, and is it for this host?' ;;
-  ?*) [ -z "$url" ] || fail "$what: $(echo "$reason" | sed -n '/^fatal: /h; ${x;s/^fatal: //;p}')" 'is the address right, and does `network` in invoke.yaml let the build reach it?' ;;
+  ?*) [ -z "$url" ] || fail "$what: $(echo "$reason" | sed -n '/^fatal: /h; ${x;s/^fatal: //;p}')" \
+    'is the address right, and does `network` in invoke.yaml let the build reach it? `git_rewrites` names another place that has it' ;;
 esac
 
-package=$(echo "$lines" | sed -n 's/^Package not found in any repo: \(.*[^ ]\) *$/\1/p; s/^Failed to fetch and copy dep: \([a-z].*[^ ]\) *$/\1/p' | tail -n 1)
-package=${package:-$plugin}
 if grep -q '^===> Error found in repos auth config' "$said"; then
   fail 'hex.config can not be read' "it is one Erlang map: #{<<\"acme\">> => #{repo_key => <<\"KEY\">>}}."
-elif [ -n "$package" ]; then
-  # What each repository answers is for DEBUG alone.
-  answers=$(DEBUG=1 "$@" 2>&1 | tr -s ' \n' ' ' | sed 's/ ===> /\n/g' | sed -nE '
+fi
+# rebar3 crashes where a tarball is not what it should be.
+if [ -n "${HEX_MIRROR:-}" ]; then mirror='is `hex_mirror` in invoke.yaml the right one'; else mirror='is the repository the right one'; fi
+fetched=$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) v\([^ ]*\).*/\1 \2/p' | tail -n 1)
+kept='Where it was published anew, `invoke clean` forgets the old one'
+case $lines in
+  *'{bad_registry_checksum,'*) fail "$fetched is another tarball than its registry says: the checksums differ" "$mirror? $kept" ;;
+  *'{hex_tarball,{'*) fail "$fetched is a damaged tarball" "$mirror? $kept" ;;
+esac
+
+package=$(echo "$lines" | sed -n 's/^Package not found in any repo: \(.*[^ ]\) *$/\1/p; s/^Failed to fetch and copy dep: \([a-z].*[^ ]\) *$/\1/p' | tail -n 1 | sed 's/-\([0-9]\)/ \1/')
+# Where it does not compile, the compiler has said why.
+! grep -q '^===> Compiling .* failed$' "$said" || exit 0
+if grep -q '^===> Hook for .* failed' "$said"; then
+  ask "$@"
+  whose=$(sed -n '/^Running hooks for .* in app /h; /^Hook for .* failed/{x; s/.* in app \([^ ]*\) (\([^)]*\)).*/\1 \2/p; q}' "$asked")
+  case $whose in
+    */plugins/*) echo "fetch: a hook of the plugin ${whose%% *} has failed" ;;
+    ?*) echo "fetch: a hook of the dependency ${whose%% *} has failed" ;;
+  esac
+  exit 0
+fi
+if [ -n "$package$plugin" ] || grep -q '^===> Uncaught error' "$said"; then
+  ask "$@"
+  lines="$lines
+$(cat "$asked")"
+  [ -n "$package" ] || package=$(sed -n 's/.*{missing_package,<<"\([^"]*\)">>,\(<<"\([^"]*\)">>\)\{0,1\}.*/\1 \3/p' "$asked" | sed 's/ $//' | tail -n 1)
+  package=${package:-$plugin}
+  name=${package%% *}
+  [ -z "$plugin" ] || [ "$name" = "$plugin" ] || package="$package, which the plugin $plugin needs,"
+  # Where the lock has another checksum than the registry, rebar3 says no more than that it found nothing; 3.28 crashes over saying it.
+  differs=$(echo "$lines" | sed -nE '
+    s/^Checksum mismatch for package ([a-z0-9_]+)-([^ ]+) from repo ([^ ]+).*/\1 \2 of \3/p
+    s/.*Checksum mismatch [^"]*", \[<<"([^"]+)">>,\{\{([0-9]+),([0-9]+),([0-9]+)\},.*,<<"([^"]+)">>\].*/\1 \2.\3.\4 of \5/p' | tail -n 1)
+  case $differs in
+    "${name:+$name }"?*) fail "$differs is another one than rebar.lock has: the checksums differ" \
+      "$mirror? Where it was published anew, \`rebar3 upgrade ${differs%% *}\` locks what there is now" ;;
+  esac
+  answers=$(sed -nE '
     s/^(Getting definition for|Making request to get) package [^ ]+ from repo ([^ ]+).*/\2/; t keep
+    s/^The registry repository .* record format .*/unsigned/; t show
     s/.* failed: (\{ok, ?\{|status code )([0-9]+).*/\2/; t show
     s/.* failed: .*(failed_connect|timeout).*/unreachable/; t show
+    s/.* failed: .*bad_key.*/bad_key/; t show
     b
     :keep
     h; b
     :show
-    G; s/\n/ /p' | sort -u)
+    G; s/\n/ /p' "$asked" | sort -u)
   asking=$(echo "$answers" | sed -n 's/^40[13] //p')
   for repository in $asking; do
     whose='rebar3 hex organization auth, or your own hand, writes ~/.config/rebar3/hex.config; in CI the variable HEX_CONFIG has its text'
@@ -518,10 +588,35 @@ elif [ -n "$package" ]; then
   [ -z "$asking" ] || fail "$package can't be fetched: the key in hex.config is refused by $(echo $asking)" 'has it expired, or been revoked?'
   away=$(echo "$answers" | sed -n 's/^unreachable //p')
   [ -z "$away" ] || fail "$package can't be fetched: $(echo $away) can't be reached" 'are `network` and `hex_mirror` in invoke.yaml the right ones?'
+  unsigned=$(echo "$answers" | sed -n 's/^\(unsigned\|bad_key\) //p' | head -n 1)
+  if [ -n "$unsigned" ]; then
+    where="#{name => <<\"$unsigned\">>, repo_public_key => <<\"-----BEGIN PUBLIC KEY...\">>}"
+    if grep -q "repo_public_key" rebar.config* 2>/dev/null; then
+      fail "$package can't be fetched: what $unsigned sends is not signed with the repo_public_key in rebar.config" \
+        'has the mirror a new key? One that calls its repository otherwise needs `build_env: {REBAR_NO_VERIFY_REPO_ORIGIN: "1"}` in invoke.yaml'
+    fi
+    fail "$package can't be fetched: what $unsigned sends is not signed with the key of hex.pm" \
+      "a mirror with a key of its own: rebar.config, {hex, [{repos, [$where]}]}."
+  fi
+  status=$(echo "$answers" | sed -n '/^404 /d; s/^\([0-9]*\) \(.*\)/\2 answers \1/p' | head -n 1)
+  [ -z "$status" ] || fail "$package can't be fetched: $status" "$mirror?"
+  none=$(echo "$answers" | sed -n 's/^404 //p')
+  if echo "$lines" | grep -q "^Package not found in any repo: $name\|{missing_package,<<\"$name\">>"; then
+    has=$(newest "$name")
+    [ -z "$has" ] || fail "$package is in no repository" "$has"
+    [ -z "$none" ] || fail "$package is in no repository" "$(echo $none) has no package of this name: is it right, and $mirror?"
+  fi
+  [ -z "$none" ] || fail "$package can't be fetched: $(echo $none) answers 404" "$mirror?"
 fi
-[ -z "$plugin" ] || fail "rebar.config's plugin $plugin can't be loaded" '`build_env: {DEBUG: "1"}` in invoke.yaml shows why'
-exit 1
-fetch
+if [ -n "$plugin" ]; then
+  why=$(sed -nE "/^(throw|error|exit) /h; /^Errors loading plugin \\{?$plugin\\b/{x; s/^[a-z]+ (.*)/\\1/; s/ \\[\\{.*//; p; q}" "$asked" | sed 's#//[^@/ ]*@#//#g; s/repo_key *=> *<<"[^"]*"/repo_key => <<"..."/g' | cut -c 1-200)
+  case ${BUILD_ENV:-} in
+    *DEBUG=*) more='rebar3 says why above, before "Errors loading plugin"' ;;
+    *) more='`build_env: {DEBUG: "1"}` in invoke.yaml shows all that rebar3 says of it' ;;
+  esac
+  fail "rebar.config's plugin $plugin can't be loaded${why:+: $why}" "$more"
+fi
+unfetched
 
 # The toolchain. Made anew when the base, the packages or the scripts change.
 FROM ${BUILD_BASE} AS base

@@ -85,7 +85,7 @@ def run_to_the_end(plan: Build, more: Mapping[str, Any], flags: Common) -> Built
             say(f"a cache can't be used; once more without: {reason}", flags.quiet)
             plan = dataclasses.replace(plan, imports=(), hints=(), deps="")
             good = run_build(plan, more, screen := screen_for(flags))
-        error = None if good else explain(screen.log, "docker buildx build", plan.project.root)
+        error = None if good else explain(screen.log, "docker buildx build", plan.project.root, plan.project.settings.dockerfile)
         show(screen.end(not good, not isinstance(error, Unexplained) and "did not complete" in last_error(screen.log)))
         if error:
             if flags.quiet and "output is above" in str(error.message):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
 from invoke.exceptions import Exit
 
+from .files import find, read_text
+from .ignore import ignore_file
 from .words import KEY, failure, in_a_line
 
 # What docker, buildx and registries say (in their last error), what it means, and what to do.
@@ -25,6 +28,11 @@ REASONS = [
         r"connection refused|no such host|i/o timeout|network is unreachable|tls: |x509: |http response to https",
         "{host} can't be reached",
         "{last}",
+    ),
+    (
+        r'target stage "(?P<stage>runner|builder|tarball)" could not be found',
+        "the Dockerfile has no stage called {stage}",
+        "is it beamdock's? `dockerfile:` in invoke.yaml names that one, and --target another stage of yours",
     ),
     (
         r"already in use by container",
@@ -49,10 +57,16 @@ REASONS = [
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
-def absent(path: str, root: Optional[Path]) -> str:
+def name_of_ignore_file(root: Path, dockerfile: str) -> str:
+    """The file that says what docker is not given, from the root."""
+    found = ignore_file(root, dockerfile)
+    return str(found.relative_to(root)) if found else ".dockerignore"
+
+
+def absent(path: str, root: Optional[Path], dockerfile: str) -> str:
     """What to do about a file that a build does not find."""
     if root and (root / path).exists():
-        return f".dockerignore keeps {path} out of the build: add !{path} at its end"
+        return f"{name_of_ignore_file(root, dockerfile)} keeps {path} out of the build: add !{path} at its end"
     return f"{path} is not in the repo either: is its name right? What is to be made before rebar3 runs, `prebuild` makes"
 
 
@@ -118,27 +132,75 @@ STEP_HINTS = [
         "`build_env: {{ERL_COMPILER_OPTIONS: '[{{feature,maybe_expr,disable}}]'}}` in invoke.yaml: `maybe` is a keyword since OTP 27",
     ),
     (
-        r"Failed to update package|Could not resolve host|Failed to connect to|nxdomain|econnrefused",
+        r"Could not resolve host",
+        "is there a network in the build? `network: host`, or `git_rewrites` for git, in invoke.yaml; `proxies` in ~/.docker/config.json",
+    ),
+    (
+        r"Failed to update package|Failed to connect to|nxdomain|econnrefused",
         "is there a network in the build? `network: host` in invoke.yaml, or `proxies` in ~/.docker/config.json",
     ),
 ]
 ABSENT = re.compile(r"does not exist|enoent|[Nn]o such file|: not found$")
+# Where rebar3 compiles what it has fetched; and what `fetch` says where a dependency's hook has failed, which rebar3 names no more.
+FETCHED = re.compile(r"_build/[^/\s]+/(?:(lib|checkouts)|plugins)/([^/\s]+)/")
+HOOK = re.compile(r"^fetch: (a hook of (the \w+ \S+) has failed)$", re.MULTILINE)
+# What `fetch` says of a package that is to be looked for in these files.
+CONFIGS = ("rebar.config", "rebar.config.script", "*/*/rebar.config", "rebar.lock")
+PACKAGES_SAID = [
+    (re.compile(r"error: (\w+)(?: (\S.*))? is in no repository"), CONFIGS),
+    (re.compile(r"error: (\w+) (\S+) of \S+ is another one than rebar\.lock has"), ("rebar.lock",)),
+]
 
 
-def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
+def dependency(file: str, wrote: str) -> str:
+    """The dependency that a compiler's error in this file is of, where the dependencies were compiled; else ''."""
+    fetched, hook = FETCHED.search(file), HOOK.search(wrote)
+    if fetched:
+        return f"the {'dependency' if fetched[1] else 'plugin'} {fetched[2]}"
+    return hook[2] if hook else ""
+
+
+def place(root: Path, package: str, version: str, names: Sequence[str]) -> str:
+    """FILE:LINE of the first line in these files that names a package, and of one with its version before all others; '' where
+    none does, as of what a dependency asks for."""
+    lines = [
+        (f"{file.relative_to(root)}:{number}", line.partition("%")[0])
+        for file in find(root, *names)
+        for number, line in enumerate(read_text(file).split("\n"), 1)
+    ]
+    named = [(where, line) for where, line in lines if re.search(rf"(?<!\w){re.escape(package)}(?!\w)", line)]
+    with_version = [where for where, line in named if version and f'"{version}"' in line]
+    return next(iter([*with_version, *(where for where, _ in named)]), "")
+
+
+def placed(error: str, root: Optional[Path]) -> str:
+    """What `fetch` says, and where it stands in the project's files if it is of a package."""
+    for pattern, names in PACKAGES_SAID:
+        found = pattern.match(error)
+        where = place(root, found[1], found[2] or "", names) if root and found else ""
+        if where:
+            return f"{error} ({where})"
+    return error
+
+
+def explain_step(wrote: str, of_dependencies: bool, root: Optional[Path], dockerfile: str) -> Optional[Exit]:
     """The error for what a failed step wrote: what its end says is missing, the compiler's first error, or rebar3's last. Nothing
-    else of it is repeated, as it may be a secret. root: the build's context."""
+    else of it is repeated, as it may be a secret. of_dependencies: is it the step that compiles them? root: the build's context."""
     missing = MISSING.search("\n".join(wrote.splitlines()[-10:]))  # before that, it went on without
     what = str(next(filter(None, missing.groups()))) if missing else ""
     if what in ("mix", "elixir"):
         return failure("a dependency wants Elixir, which this build does not have", "Elixir dependencies are not supported", 1)
     if package := PACKAGES.get(what) or PACKAGES.get(what.split("/")[0]):
-        return failure(f"the build needs {what}", f"`build_packages: [{package}]` under `{KEY}:` in invoke.yaml", 1)
+        needs = f"{dependency('', wrote) or 'the build'} needs {what}"
+        return failure(needs, f"`build_packages: [{package}]` under `{KEY}:` in invoke.yaml", 1)
     said = [m[1] for m in re.finditer(r"^===> (.*(?:\n[ \t]+\S.*)*)", wrote, re.MULTILINE) if not PROGRESS.match(m[1])]
     compiled = RICH.search(wrote) or PLAIN.search(wrote)
     if compiled:
         file, line, _, text = (part for part in compiled.groups() if part is not None)
-        error = f"{file}:{line}: {text.strip()}"
+        broken = dependency(file, wrote) if of_dependencies else ""
+        error = f"{broken}{' does not compile: ' if broken else ''}{file}:{line}: {text.strip()}"
+    elif hook := HOOK.search(wrote):
+        error = hook[1]
     elif said:
         error = re.sub(r"//[^@/\s]*@", "//", re.sub(r"\s+", " ", said[-1]).strip())[:300]
     else:
@@ -146,7 +208,7 @@ def explain_step(wrote: str, root: Optional[Path]) -> Optional[Exit]:
     hints = [hint.format(*found.groups()) for pattern, hint in STEP_HINTS if (found := re.search(pattern, wrote))]
     path = re.search(r"/app/src/([^\s\"'(){}\[\],]+)", error)
     if path and ABSENT.search(error):
-        hints.append(absent(path[1], root))
+        hints.append(absent(path[1], root, dockerfile))
     return failure(error.replace("/app/src/", ""), hints[0] if hints else "its output is above", 1)
 
 
@@ -154,14 +216,14 @@ class Unexplained(Exit):
     """A step of the Dockerfile failed, and all that is known is which."""
 
 
-def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
+def explain(log: str, command: str, root: Optional[Path] = None, dockerfile: str = "Dockerfile") -> Exit:
     """The error for what docker wrote: the Dockerfile's own words first, then what is known, then its last line. root: the
-    build's context."""
+    build's context; dockerfile: its name there."""
     text = ANSI.sub("", log).replace("\r", "")
     failed = "".join(re.findall(r"^------\n(.*?)^------$", text, re.MULTILINE | re.DOTALL))  # what the failing step wrote
     own = re.findall(r"^[\d.]+ ((?:error|hint): .*?)\s*$", failed, re.MULTILINE)
     if own:
-        return Exit("\n".join(dict.fromkeys(own)), code=1)
+        return Exit("\n".join(placed(line, root) for line in dict.fromkeys(own)), code=1)
     lines = text.strip().splitlines() or ["it says nothing"]
     last = ([x for x in lines if x.startswith("ERROR: ") or "Error response from daemon: " in x] or lines)[-1]
     last = re.sub(r"^(ERROR: |docker: |Error response from daemon: |failed to build: |failed to solve: )+", "", last)
@@ -169,22 +231,22 @@ def explain(log: str, command: str, root: Optional[Path] = None) -> Exit:
     if step:
         number = re.search(r"^#(\d+) ERROR: process", text, re.MULTILINE)  # in the plain form all that it wrote is there
         wrote = re.findall(rf"^#{number[1]} [\d.]+ (.*)$" if number else r"^[\d.]+ (.*)$", text if number else failed, re.MULTILINE)
-        if error := explain_step("\n".join(wrote), root):
+        if error := explain_step("\n".join(wrote), "--deps_only" in step[1], root, dockerfile):
             return error
         words = re.sub(r"\s+", " ", step[1].replace('\\"', '"').replace("\\n", " ")).strip()
         what = f"a step of the Dockerfile failed with exit code {step[2]}: {words[:200]}"
         return Unexplained(f"error: {what}\nhint: its output is above", 1)
     if copied := re.search(r'"/([^"]+)": not found$', last):
-        return failure(f"the Dockerfile copies {copied[1]}, which the build does not find", absent(copied[1], root), 1)
+        return failure(f"the Dockerfile copies {copied[1]}, which the build does not find", absent(copied[1], root, dockerfile), 1)
     if "invalid UTF-8" in last and root and (names := misnamed(root)):
         what = f"{', '.join(map(in_a_line, names[:3]))}{', …' if len(names) > 3 else ''}: the name is not UTF-8, and docker takes no other"
-        return failure(what, "another name; or a line in .dockerignore, where the build does not need it", 1)
+        return failure(what, f"another name; or a line in {name_of_ignore_file(root, dockerfile)}, where the build does not need it", 1)
     # On overlay2 the engine pushes, and its errors don't say that they are of a push.
     pushing = re.search(r"> (pushing \S+) with docker", failed)
     reason = f"{pushing[1]} {last}" if pushing else last
     host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|(?:failed to push|pushing) ([^/\s]+)/", reason)
     named = next(filter(None, host.groups())) if host else "the registry"
     for pattern, means, hint in REASONS:
-        if re.search(pattern, reason, re.IGNORECASE):
-            return failure(means.format(host=named), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
+        if found := re.search(pattern, reason, re.IGNORECASE):
+            return failure(means.format(host=named, **found.groupdict()), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
     return failure(f"{command}: {last}", code=1)

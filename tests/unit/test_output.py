@@ -221,6 +221,11 @@ WROTE: list[tuple[str, str, str]] = [
         "is there a network in the build? `network: host` in invoke.yaml, or `proxies` in ~/.docker/config.json",
     ),
     (
+        "fatal: unable to access 'https://github.com/x/y.git/': Could not resolve host: github.com\n===> Hook for compile failed!",
+        "Hook for compile failed!",
+        "is there a network in the build? `network: host`, or `git_rewrites` for git, in invoke.yaml; `proxies` in ~/.docker/config.json",
+    ),
+    (
         '===> Failed to fetch and copy dep: {git,"https://u:s3cr3t-value@x.example/a.git",\n                 {tag,"1"}}',
         'Failed to fetch and copy dep: {git,"https://x.example/a.git", {tag,"1"}}',
         ABOVE,
@@ -254,6 +259,91 @@ def test_what_the_dockerfile_copies(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "x").touch()
     assert str(explain(log, BUILD, tmp_path).message).endswith("hint: .dockerignore keeps docs/x out of the build: add !docs/x at its end")
+
+
+def test_the_ignore_file_that_counts_is_named(tmp_path: Path) -> None:
+    """Beside a Dockerfile of another name it is that one's own."""
+    log = 'ERROR: failed to build: failed to solve: failed to calculate checksum of ref 6pub::ill3: "/x": not found\n'
+    for name in ("x", ".dockerignore", "Dockerfile.beamdock.dockerignore"):
+        (tmp_path / name).touch()
+    for dockerfile, name in (("Dockerfile", ".dockerignore"), ("Dockerfile.beamdock", "Dockerfile.beamdock.dockerignore")):
+        said = str(explain(log, BUILD, tmp_path, dockerfile).message)
+        assert said.endswith(f"hint: {name} keeps x out of the build: add !x at its end")
+
+
+DEPENDENCIES = 'fetch ${STORE:+resume deps /store "$STORE"} build as "$PROFILE" compile --deps_only'
+RICH = """\
+===> Compiling broken
+===> Compiling _build/default/{0}/broken/src/broken.erl failed
+   ┌─ _build/default/{0}/broken/src/broken.erl:
+   │
+ 4 │  g() -> 2.
+   │  ╰── syntax error before: g
+"""
+C_ERROR = "c_src/x.c:1:18: error: ‘g’ undeclared (first use in this function)\n===> Hook for compile failed!\n"
+IN_DEPENDENCIES: list[tuple[str, str]] = [
+    (RICH.format("lib"), "error: the dependency broken does not compile: _build/default/lib/broken/src/broken.erl:4: syntax error before: g"),
+    (RICH.format("plugins"), "error: the plugin broken does not compile: _build/default/plugins/broken/src/broken.erl:4: syntax error before: g"),
+    (
+        f"{C_ERROR}fetch: a hook of the dependency hooked has failed",
+        "error: the dependency hooked does not compile: c_src/x.c:1: ‘g’ undeclared (first use in this function)",
+    ),
+    ("===> Hook for compile failed!\nfetch: a hook of the plugin hooked has failed", "error: a hook of the plugin hooked has failed"),
+    (
+        "x.c:1:10: fatal error: yaml.h: No such file or directory\n===> Hook for compile failed!\nfetch: a hook of the dependency fast_yaml has failed",
+        "error: the dependency fast_yaml needs yaml.h\nhint: `build_packages: [libyaml-dev]`",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrote", "error"), IN_DEPENDENCIES, ids=[case[1][:40] for case in IN_DEPENDENCIES])
+def test_whose_error_it_is(wrote: str, error: str) -> None:
+    """Where the dependencies are compiled. In the project's own step the path is that of its own application."""
+    log = failing(*wrote.splitlines())
+    assert told(log.replace("echo $TOKEN; exit 7", DEPENDENCIES)).startswith(error)
+    assert "does not compile" not in told(failing(*RICH.format("lib").splitlines()))
+
+
+REBAR_CONFIG = """\
+{erl_opts, [debug_info]}. % poolboy 2.0
+{deps, [
+    cowboy, cowboy_telemetry,
+    {poolboy,
+        "9.9.9"}
+]}.
+{profiles, [{prod, [{deps, [{telemetry, "~> 2.0"}]}]}, {test, [{deps, [{telemetry, "1.0.0"}]}]}]}.
+"""
+LOCK = """\
+{"1.2.0",
+[{<<"cowlib">>,{pkg,<<"cowlib">>,<<"2.12.1">>},1},
+ {<<"poolboy">>,{pkg,<<"poolboy">>,<<"1.5.2">>},0}]}.
+"""
+NOWHERE = "is in no repository"
+LOCKS = "is another one than rebar.lock has: the checksums differ"
+PLACES = [
+    (f"poolboy 9.9.9 {NOWHERE}", " (rebar.config:4)"),
+    (f"poolboy 1.5.2 {NOWHERE}", " (rebar.lock:3)"),
+    (f"poolboy {NOWHERE}", " (rebar.config:4)"),
+    (f"cowboy {NOWHERE}", " (rebar.config:3)"),
+    (f"telemetry ~> 2.0 {NOWHERE}", " (rebar.config:7)"),
+    (f"cowlib 2.12.1 {NOWHERE}", " (rebar.lock:2)"),
+    (f"idna 9.0.0 {NOWHERE}", ""),
+    (f"own 1.0.0 {NOWHERE}", " (apps/shop/rebar.config:1)"),
+    (f"poolboy 1.5.2 of hexpm {LOCKS}", " (rebar.lock:3)"),
+    (f"poolboy, which the plugin x needs, {NOWHERE}", ""),
+    ("poolboy can't be fetched: hexpm can't be reached", ""),
+]
+
+
+@pytest.mark.parametrize(("error", "place"), PLACES, ids=[case[0][:40] for case in PLACES])
+def test_where_a_package_is_asked_for(error: str, place: str, tmp_path: Path) -> None:
+    """The line of its version, or else the first that names it; a dependency's own dependency has none but the lock's."""
+    (tmp_path / "rebar.config").write_text(REBAR_CONFIG)
+    (tmp_path / "rebar.lock").write_text(LOCK)
+    (tmp_path / "apps" / "shop").mkdir(parents=True)
+    (tmp_path / "apps" / "shop" / "rebar.config").write_text('{deps, [{own, "1.0.0"}]}.\n')
+    found = explain(failing(f"error: {error}", "hint: so"), BUILD, tmp_path)
+    assert str(found.message) == f"error: {error}{place}\nhint: so"
 
 
 def test_what_another_step_missed_is_not_it() -> None:
@@ -302,6 +392,10 @@ LAST: list[tuple[str, str]] = [
     ),
     # the Dockerfile
     ("dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)", f"error: {BUILD}: dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)"),
+    (
+        'target stage "runner" could not be found',
+        "error: the Dockerfile has no stage called runner\nhint: is it beamdock's? `dockerfile:` in invoke.yaml names that one, and --target another stage of yours",
+    ),
     ('target stage "nope" could not be found', f'error: {BUILD}: target stage "nope" could not be found'),
     ("secret q: not found", f"error: {BUILD}: secret q: not found"),
     (
