@@ -202,8 +202,8 @@ project(Known, State, Base, Profile, Layer, Command) ->
     {New, Dates, Folders} = tree("/context"),
     Changed = changed(Before, Now),
     Plugins = digest([read(F) || F <- filelib:wildcard(Base ++ "/*/plugins/*/ebin/*.beam")]),
-    Hooks = os:getenv("PREBUILD", "") =/= "" orelse [F || F <- maps:keys(New), string:prefix(filename:basename(F), "rebar.config") =/= nomatch,
-        binary:match(read(filename:join("/context", F)), <<"_hooks">>) =/= nomatch] =/= [],
+    Hooks = os:getenv("PREBUILD", "") =/= "" orelse lists:any(fun has_hooks/1, [filename:join("/context", F) || F <- maps:keys(New),
+        string:prefix(filename:basename(F), "rebar.config") =/= nomatch]),
     Called = answer(Grep) =/= [],
     % One that is none any more may have written what is still there.
     Transforms = Called orelse maps:get(called, Known, true),
@@ -254,6 +254,23 @@ own(Base) ->
     Profile = filename:join(os:getenv("PROFILE"), "lib"),
     [{"libraries", Base, ["default" | [F || L <- ls(filename:join(Base, Profile)), F <- [filename:join(Profile, L)], not is_link(filename:join(Base, F))]]}].
 
+%% Does a rebar.config run something before or after a step of the build? Where it can't be read as terms, the letters tell.
+has_hooks(File) ->
+    case filename:basename(File) =:= <<"rebar.config">> andalso file:consult(File) of
+        {ok, Terms} -> hooks(Terms);
+        _ -> binary:match(read(File), [<<"pre_hooks">>, <<"post_hooks">>, <<"provider_hooks">>]) =/= nomatch
+    end.
+
+%% In whatever profile or override they stand. Hooks of the tests and of the shell do not run here; ct_hooks are none of these.
+hooks({provider_hooks, Hooks}) when is_list(Hooks) -> [P || {_, Of} <- Hooks, is_list(Of), P <- Of, runs_here(element(1, P))] =/= [];
+hooks({What, Hooks}) when What =:= pre_hooks orelse What =:= post_hooks, is_list(Hooks) ->
+    [H || H <- Hooks, is_tuple(H), tuple_size(H) > 1, runs_here(element(tuple_size(H) - 1, H))] =/= [];
+hooks(Term) when is_tuple(Term) -> hooks(tuple_to_list(Term));
+hooks(Terms) when is_list(Terms) -> lists:any(fun hooks/1, Terms);
+hooks(_) -> false.
+
+runs_here(Step) -> not lists:member(Step, [ct, eunit, proper, cover, dialyzer, xref, edoc, shell, clean, escriptize]).
+
 %% May rebar3 go on after this file has changed? It finds what an edited module or header concerns. It does not find what
 %% else a new header hides, what a parse transform calls, what a hook reads, where a link leads now, or other options; and
 %% leex and yecc go by times, which are not the host's here.
@@ -266,8 +283,22 @@ is_safe(File, Old, New, Hooks, Transforms) ->
         <<".erl">> -> not Transforms andalso [E || E <- [".xrl", ".yrl"], is_map_key(iolist_to_binary([filename:rootname(File), E]), New)] =:= [];
         <<".hrl">> -> not Transforms andalso not Hooks andalso is_map_key(File, Old);
         <<".config">> when Rebar, Deep -> false;
-        Other -> not Hooks andalso lists:member(Other, [<<".src">>, <<".config">>, <<".args">>, <<".lock">>, <<".script">>, <<".md">>])
+        Other when Other =:= <<".src">>; Other =:= <<".config">>; Other =:= <<".args">>; Other =:= <<".lock">>; Other =:= <<".script">>; Other =:= <<".md">> ->
+            not Hooks;
+        _ -> not Hooks andalso not Transforms andalso is_data(File) andalso not is_included(File, maps:keys(New))
     end.
+
+%% What only the release takes: files below priv, and those outside of the applications' folders, which an overlay may name.
+is_data(File) ->
+    Parts = filename:split(File),
+    lists:member(<<"priv">>, Parts) orelse not lists:any(fun(P) -> lists:member(P, [<<"src">>, <<"include">>, <<"c_src">>, <<"asn1">>, <<"mibs">>]) end, Parts).
+
+%% Does a source take in a file of that name, whatever its extension is: -include("sizes.inc"), or a -doc of OTP 27?
+is_included(File, Files) ->
+    Name = re:replace(filename:basename(File), "[^A-Za-z0-9_]", "\\\\&", [global]),
+    {ok, Form} = re:compile(["(?:include(?:_lib)?\\s*\\(|\\{\\s*file\\s*,)\\s*\"[^\"\\n]*", Name, "\""]),
+    [F || F <- Files, lists:member(filename:extension(F), [<<".erl">>, <<".hrl">>, <<".xrl">>, <<".yrl">>]),
+        re:run(read(filename:join("/context", F)), Form) =/= nomatch] =/= [].
 
 %% The entries of the applications that rebar3 finds among these files. Where a dependency has the name of one, it compiles the
 %% one over the other, and nothing tells afterwards whose beams they are.
@@ -441,6 +472,10 @@ if [ -s $hex ]; then
 fi
 # A template of its own: git would copy 14 samples of hooks into each dependency.
 export GIT_TERMINAL_PROMPT=0 GIT_TEMPLATE_DIR=/usr/local/lib/beamdock/git GIT_SSH_COMMAND='ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+# What is kept of one mirror's packages is wrong for another's: their tarballs and signatures may differ.
+mirror=$({ echo "${HEX_MIRROR:-}"; grep -ho 'repo_\(url\|public_key\)[^}]*' rebar.config rebar.config.script 2>/dev/null || true; } | grep . | cksum)
+[ "$mirror" = "$(printf '' | cksum)" ] || export REBAR_CACHE_DIR="/root/.cache/rebar3/mirrors/${mirror%% *}"
+packages=${REBAR_CACHE_DIR:-/root/.cache/rebar3}/hex/packages.idx
 said=$(mktemp)
 code=$(mktemp)
 trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
@@ -454,7 +489,7 @@ for name in $(echo "$lines" | sed -n 's/^Errors loading plugin {*\([a-zA-Z0-9_]*
 done
 if [ "$(cat "$code")" = 0 ] && [ -z "$plugin" ]; then
   mkdir -p /app/packages/hex
-  [ ! -e /root/.cache/rebar3/hex/packages.idx ] || cp /root/.cache/rebar3/hex/packages.idx /app/packages/hex
+  [ ! -e "$packages" ] || cp "$packages" /app/packages/hex
   exit 0
 fi
 /usr/local/bin/unfetched "$said" "$plugin" "$@"

@@ -18,7 +18,9 @@ from kit.repos import Desk, Repo, forget, new_repo
 
 CONFIG = """\
 {erl_opts, [debug_info]}.
-{relx, [{release, {work, "1"}, [one, two, sasl]}]}.
+{relx, [{release, {work, "1"}, [one, two, sasl]}, {overlay, [{copy, "sql/*.sql", "sql/"}]}]}.
+{ct_opts, [{ct_hooks, [cth_surefire]}]}.
+{post_hooks, [{ct, "exit 1"}]}.
 {profiles, [{prod, [{relx, [{mode, prod}]}]}]}.
 """
 ONE = '-module(one).\n-export([answer/0, size/0]).\n-include("one.hrl").\nanswer() -> 42.\nsize() -> ?SIZE.\n'
@@ -38,8 +40,11 @@ FILES = {
     "apps/one/src/other.erl": "-module(other).\n-export([f/0]).\nf() -> other.\n",
     "apps/one/src/tokens.xrl": "Definitions.\nRules.\n[a-z]+ : {token, {word, TokenLine}}.\nErlang code.\n",
     "apps/one/include/one.hrl": "-define(SIZE, 1).\n",
+    "apps/one/priv/tables.sql": "one",
+    "apps/two/priv/level.inc": "-define(LEVEL, 1).\n",
+    "sql/views.sql": "one",
     "apps/two/src/two.app.src": '{application, two, [{vsn, "1"}, {applications, [kernel, stdlib, one]}]}.\n',
-    "apps/two/src/two.erl": '-module(two).\n-export([size/0]).\n-include_lib("one/include/one.hrl").\nsize() -> 2 * ?SIZE.\n',
+    "apps/two/src/two.erl": '-module(two).\n-export([size/0]).\n-include_lib("one/include/one.hrl").\n-include("../priv/level.inc").\nsize() -> 2 * ?SIZE.\n',
 }
 MADE = {
     "apps/made/src/made.app.src": '{application, made, [{vsn, "1"}, {applications, [kernel, stdlib]}]}.\n',
@@ -122,6 +127,12 @@ def release_alone(repo: Repo) -> None:
     repo.edit("rebar.config", "sasl]", "sasl, crypto]")
 
 
+def data(repo: Repo) -> None:
+    """What the release takes as it is: files of priv and of an overlay, edited and new."""
+    for name in ("apps/one/priv/tables.sql", "apps/one/priv/templates/new.html", "sql/views.sql", "sql/new.sql"):
+        repo.write(name, "two")
+
+
 # What a person does, and the modules that must be compiled again for it: what rebar3 need not look at stays.
 EDITS: dict[str, tuple[Callable[[Repo], None], set[str]]] = {
     "a module": (lambda r: r.edit("apps/one/src/one.erl", "42", "43"), {"one"}),
@@ -133,6 +144,8 @@ EDITS: dict[str, tuple[Callable[[Repo], None], set[str]]] = {
     "a new module": (lambda r: r.write("apps/two/src/three.erl", "-module(three).\n"), {"three"}),
     "a header with an older time": (lambda r: long_ago(r, "apps/one/include/one.hrl", "-define(SIZE, 8).\n"), {"one", "two"}),
     "relx, and a new sys.config": (release_alone, set()),
+    "files of priv and of an overlay": (data, set()),
+    "a file of priv that a module includes": (lambda r: r.write("apps/two/priv/level.inc", "-define(LEVEL, 2).\n"), ALL),
     "a header that hides another": (lambda r: r.write("apps/one/src/one.hrl", "-define(SIZE, 9).\n"), ALL),
     "a module deleted": (lambda r: (r.path / "apps/one/src/other.erl").unlink(), ALL - {"other"}),
     "a header deleted": (lose_a_header, ALL),
@@ -275,7 +288,7 @@ def test_a_build_killed_in_the_middle(work: Desk, tmp_path: Path) -> None:
     before = beams(work)
     work.repo.edit("apps/one/src/one.erl", "42", "45")
     work.repo.write("config/wait.config", "")
-    command = [sys.executable, "-m", "invoke", "build", "--target=releaser"]
+    command = [sys.executable, "-m", "invoke", "build", "--target=releaser", "--verbose"]
     said = tmp_path / "said"
     with (
         said.open("w") as file,

@@ -223,6 +223,18 @@ def test_the_mirror_decides_the_dependencies(person28: Desk, hex_pm: Hex) -> Non
     assert said.err == "error: `hex_mirror` has a password or a token in it (invoke.yaml:3)\nhint: it belongs into hex.config"
 
 
+def test_mirrors_share_no_packages(person28: Desk, hex_pm: Hex, tmp_path: Path) -> None:
+    """What one gave is not taken for the other's, whose tarball of the same name may be another. Of its own, what is there counts."""
+    uses(person28, "poolboy", top=hex_pm.repos(HEXPM))
+    with hex_server(person28.engine, tmp_path / "served") as other:
+        for mirror in (hex_pm, other):
+            person28.invoke("deps-image", env={"HEX_MIRROR": f"{mirror.url}/hexpm"})
+        assert "/hexpm/tarballs/poolboy-1.5.2.tar" in other.asked
+        assert other.had == []
+        person28.invoke("deps-image", env={"HEX_MIRROR": f"{other.url}/hexpm", "INVOKE_BEAMDOCK_BUILD_ENV": "{ANOTHER: key}"})
+        assert other.had
+
+
 def test_a_plugin_that_is_not_to_be_had_is_an_error(person28: Desk, hex_pm: Hex, ssh: Ssh) -> None:
     """rebar3 goes on without it, and that would be what is cached when the key is there."""
     uses(person28, "", top=f"{{plugins, [p1_utils]}}.\n{hex_pm.repos(ACME)}")

@@ -89,6 +89,7 @@ class Hex:
     public_key: str
     key: str
     asked: list[str] = field(default_factory=list)
+    had: list[str] = field(default_factory=list)  # of these, what the client said it has already, of some server
 
     def repos(self, *names: str) -> str:
         """The `hex` entry of a rebar.config that uses these: the company's own one, the public one, or the organisation."""
@@ -123,6 +124,8 @@ def hex_server(engine: Engine, folder: Path) -> Iterator[Hex]:
 
         def do_GET(self) -> None:
             server.asked.append(self.path)
+            if self.headers["If-None-Match"]:
+                server.had.append(self.path)
             private = self.path.startswith((f"/{ACME}/", f"/{CORP}/"))
             file = folder / self.path.strip("/")
             if private and self.headers["Authorization"] != server.key:
