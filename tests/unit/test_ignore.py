@@ -6,6 +6,8 @@ from pathlib import Path
 
 import kit.rooms  # noqa: F401
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ci.beamdock.ignore import ignore_file, read_ignore
 
@@ -34,3 +36,20 @@ def test_the_ignore_file_with_the_dockerfiles_name_counts(tmp_path: Path) -> Non
     assert ignore_file(tmp_path, "Dockerfile.beamdock") == tmp_path / ".dockerignore"
     (tmp_path / "Dockerfile.beamdock.dockerignore").touch()
     assert ignore_file(tmp_path, "Dockerfile.beamdock") == tmp_path / "Dockerfile.beamdock.dockerignore"
+
+
+PARTS = st.lists(st.sampled_from(["a", "b", "ab", "*", "**", "a*", "[ab]", "?"]), min_size=1, max_size=3).map("/".join)
+PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=3).map("/".join)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "!"]), PARTS).map("".join), max_size=4), PATHS, PATHS)
+def test_a_folder_that_need_not_be_looked_into(patterns: list[str], folder: str, below: str) -> None:
+    """Where all of it is said to be kept out, each path in it is."""
+    rules = read_ignore("\n".join(patterns))
+    assert not rules.excludes_all(folder) or rules.excludes(f"{folder}/{below}")
+
+
+def test_a_folder_is_looked_into_only_for_what_may_be_let_in() -> None:
+    rules = read_ignore("_build\ndocs\nx\n!docs/schema.json\n")
+    assert [rules.excludes_all(name) for name in ("_build", "docs", "x", "src")] == [True, False, True, False]
+    assert not read_ignore("_build\n!**/*.json\n").excludes_all("_build")
