@@ -246,7 +246,41 @@ def test_a_plugin_that_is_not_to_be_had_is_an_error(person28: Desk, hex_pm: Hex,
     assert person28.invoke("deps-image", f"--ssh=default={ssh.key}").steps == ["builder"]
     ssh.one.serve("broken", {**app("broken"), "src/broken.erl": "-module(broken).\n-export(.\n"})
     uses(person28, "", top=f"{{plugins, [{git(ssh.one.url, 'broken')}]}}.\n", settings=pinned(person28, ssh))
-    assert fails(person28, f"--ssh=default={ssh.key}")[0] == "rebar.config's plugin broken can't be loaded"
+    error = fails(person28, f"--ssh=default={ssh.key}")[0]
+    assert error.startswith("the plugin broken does not compile: _build/default/plugins/broken/src/broken.erl:2: syntax error before: ")
+
+
+def test_what_a_repository_does_not_have(person28: Desk, hex_pm: Hex) -> None:
+    """A version and a plugin's name: where they stand, and what there is. A package that the lock, or the registry, has another
+    checksum of; and a mirror with a key of its own, which rebar.config lacks."""
+    mirror = f"  hex_mirror: {hex_pm.url}/hexpm\n"
+    right = "is `hex_mirror` in invoke.yaml the right one?"
+
+    def said(deps: str, top: str) -> tuple[str, str]:
+        uses(person28, deps, top=top, settings=mirror)
+        return fails(person28)
+
+    # First: what rebar3 has been told of a package it does not ask again.
+    error, hint = said("poolboy", "")
+    assert error == "poolboy can't be fetched: what hexpm sends is not signed with the key of hex.pm"
+    assert "repo_public_key" in hint
+    repos = hex_pm.repos(HEXPM)
+    newest = "hexpm has 1.5.2, 1.5.2-rc.1, 1.5.1, 1.4.10, 1.4.9"
+    assert said('{poolboy, "~> 9.0"}', repos) == ("poolboy ~> 9.0 is in no repository (rebar.config:1)", newest)
+    error, hint = said("", f'%% 2\n{{plugins, ["poolbuy", poolbuy]}}.\n{repos}'.replace('"poolbuy", ', ""))
+    assert error == "poolbuy is in no repository (rebar.config:3)"
+    assert hint == f"hexpm has no package of this name: is it right, and {right}"
+    tarball = hex_pm.folder / "hexpm" / "tarballs" / "poolboy-1.5.2.tar"
+    content = tarball.read_bytes()
+    tarball.write_bytes(content + b"\0" * 1024)  # as long a tarball of the same files
+    try:
+        error, _ = said("poolboy", repos)
+    finally:
+        tarball.write_bytes(content)
+    assert error == "poolboy 1.5.2 is another tarball than its registry says: the checksums differ"
+    checksums = "".join(f',{{{kind},[{{<<"poolboy">>,<<"{64 * "A"}">>}}]}}' for kind in ("pkg_hash", "pkg_hash_ext"))
+    person28.repo.write("rebar.lock", f'{{"1.2.0",[{{<<"poolboy">>,{{pkg,<<"poolboy">>,<<"1.5.2">>}},0}}]}}.\n[{checksums[1:]}].\n')
+    assert said("poolboy", repos)[0] == "poolboy 1.5.2 of hexpm is another one than rebar.lock has: the checksums differ (rebar.lock:1)"
 
 
 def git(server_url: str, name: str) -> str:

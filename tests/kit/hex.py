@@ -54,7 +54,11 @@ repository(Private, Name, Folder, Apps) ->
     Put("versions", r3_hex_registry:encode_versions(#{{repository => Name,
         packages => [#{{name => N, versions => [V], retired => []}} || {{N, #{{version := V}}}} <- Packages]}})),
     [Put("packages/" ++ binary_to_list(N),
-         r3_hex_registry:encode_package(#{{repository => Name, name => N, releases => [Release]}})) || {{N, Release}} <- Packages].
+         r3_hex_registry:encode_package(#{{repository => Name, name => N, releases => [Release#{{version => V}} || V <- versions(N, Release)]}})) || {{N, Release}} <- Packages].
+
+%% Of one package there are older versions in the registry, and no tarballs of them.
+versions(<<"poolboy">>, #{{version := V}}) -> [<<"1.4.9">>, <<"1.4.10">>, <<"1.5.1">>, <<V/binary, "-rc.1">>, V];
+versions(_, #{{version := V}}) -> [V].
 
 package(Folder, App) ->
     [Source] = filelib:wildcard("/src/*" ++ App ++ "*/src/" ++ App ++ ".app.src"),
@@ -88,6 +92,7 @@ class Hex:
     url: str
     public_key: str
     key: str
+    folder: Path  # what it serves
     asked: list[str] = field(default_factory=list)
     had: list[str] = field(default_factory=list)  # of these, what the client said it has already, of some server
 
@@ -151,5 +156,5 @@ def hex_server(engine: Engine, folder: Path) -> Iterator[Hex]:
 
     secret = base64.b32encode(uuid.uuid4().bytes).decode().strip("=").lower()
     with listening(Handler) as port:
-        server = Hex(f"http://127.0.0.1:{port}", (folder / "public_key").read_text().strip(), secret)
+        server = Hex(f"http://127.0.0.1:{port}", (folder / "public_key").read_text().strip(), secret, folder)
         yield server
