@@ -70,14 +70,14 @@ def rooms(*names: str) -> Iterator[None]:
 
 
 with rooms(
-    *"advice build caches commit containers declare docker files flags keys model "
-    "plans progress project publish settings tags terms words".split()
+    *"advice build caches commit containers declare docker files flags keys model nodes "
+    "plans progress project publish settings start tags terms words".split()
 ):
     from ci.beamdock.advice import warned
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import about_deps, deps_there, explain_key, plan_caches, plan_deps
     from ci.beamdock.commit import frozen, refuse_checkouts, refuse_edits
-    from ci.beamdock.containers import container, find_image, remainder, start, terminal
+    from ci.beamdock.containers import container, find_image, remainder, terminal
     from ci.beamdock.declare import Common, command
     from ci.beamdock.docker import act, act_on_terminal, ask_docker, client, docker, require_docker
     from ci.beamdock.files import make_folder, require_folder
@@ -85,10 +85,12 @@ with rooms(
         CleanFlags,
         ContainerFlags,
         DepsFlags,
+        EvalFlags,
         InitFlags,
         LogsFlags,
         PushFlags,
         ReleaseFlags,
+        RpcFlags,
         RunFlags,
         ShellFlags,
         StartFlags,
@@ -96,11 +98,13 @@ with rooms(
     )
     from ci.beamdock.keys import deps_key
     from ci.beamdock.model import PUSHED
-    from ci.beamdock.plans import plan_build, target_tags
+    from ci.beamdock.nodes import call_of, evaluate_on, require_node
+    from ci.beamdock.plans import plan_build, target_tags, with_origin
     from ci.beamdock.progress import summary
     from ci.beamdock.project import Project, announce, invoke, read_project
     from ci.beamdock.publish import no_new_tags, push_deps, pushed_digest
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
+    from ci.beamdock.start import start, stop_in_order
     from ci.beamdock.tags import branch_tag, current_branch
     from ci.beamdock.terms import erlang
     from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, say, told
@@ -145,6 +149,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         return
     output = {"type": "image"} if flags.load else {"type": "cacheonly"}
     draft = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
+    draft = with_origin(draft) if flags.load else draft
     plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
     announce(project, f"building {plan.tags[-1]}, {what}", flags)
     with warned(project, flags.quiet) as builds:
@@ -174,9 +179,26 @@ def console(c: Context, flags: RunFlags) -> None:
 @command(ContainerFlags)
 def attach(c: Context, flags: ContainerFlags) -> None:
     """Open an Erlang shell on the running node"""
+    if not (flags.dry_run or sys.stdin.isatty()):
+        raise failure("attach needs a terminal", "invoke eval 'node().' asks the node without one; invoke rpc MODULE FUNCTION calls it")
     chosen = container(project_of(c, flags), flags)
+    if not flags.dry_run:
+        require_node(chosen["Names"], chosen["ID"])
     say(f"{chosen['Names']}: Ctrl-G then q leaves; q() would stop the node", flags.quiet or flags.dry_run)
     act_on_terminal(flags, ["exec", *terminal(), chosen["ID"], "/release", "remote_console"])
+
+
+@command(EvalFlags, name="eval", positional=["expression"])
+def evaluation(c: Context, flags: EvalFlags) -> None:
+    """Evaluate an Erlang expression on the running node"""
+    evaluate_on(container(project_of(c, flags), flags), flags.expression, flags)
+
+
+@command(RpcFlags, positional=["module", "function"])
+def rpc(c: Context, flags: RpcFlags) -> None:
+    """Call a function on the running node; -- ARGS are its terms"""
+    call = call_of(flags.module, flags.function, remainder())
+    evaluate_on(container(project_of(c, flags), flags), call, flags)
 
 
 @command(ShellFlags)
@@ -223,7 +245,10 @@ def stop(c: Context, flags: StopFlags) -> None:
         if not flags.dry_run
         else None
     )
-    act(flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
+    if flags.kill or flags.dry_run:
+        act(flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
+    else:
+        stop_in_order(chosen["ID"], flags.time)
     code = waiting.communicate()[0].strip() if waiting else ""
     if kept:
         act(flags, "rm", "--volumes", chosen["ID"])
@@ -345,5 +370,5 @@ def clean(c: Context, flags: CleanFlags) -> None:
     clean_project(project_of(c, flags), flags)
 
 
-ns = Collection(build, run, console, attach, shell, logs, ps, stop, diff, push, deps_image, config, init, clean)
+ns = Collection(build, run, console, attach, evaluation, rpc, shell, logs, ps, stop, diff, push, deps_image, config, init, clean)
 ns.configure({"tasks": {"auto_dash_names": True}})

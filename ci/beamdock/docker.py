@@ -25,7 +25,7 @@ from .explain import explain
 from .model import Build
 from .screen import Screen
 from .stop import check_stopped, held, was_stopped
-from .words import failure, result, say
+from .words import failure, result
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
 LEAST_BUILDX = (0, 13)
@@ -180,25 +180,11 @@ def command_of(plan: Build, **more: Any) -> list[str]:
     raise AssertionError("false succeeded")
 
 
-def foreground(command: Sequence[str], stop: str = "") -> int:
-    """Run a docker command on this terminal, and give its exit code. stop: the container that Ctrl-C stops in order; the
-    command is then out of the terminal's reach, since the BEAM with +Bd takes no notice of SIGINT."""
-    child = subprocess.Popen([*map(str, client().docker_cmd), *command], start_new_session=bool(stop))
-    if not stop:
-        with ignored(signal.SIGINT):
-            return child.wait()
-
-    def end(number: int, frame: Any) -> None:
-        subprocess.Popen([*map(str, client().docker_cmd), "stop", stop], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            say(f"stopping {stop}")
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
+def foreground(command: Sequence[str]) -> int:
+    """Run a docker command on this terminal, where Ctrl-C is for what runs in the container, and give its exit code."""
+    child = subprocess.Popen([*map(str, client().docker_cmd), *command])
+    with ignored(signal.SIGINT):
         return child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -210,15 +196,6 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def exit_code(container: str, seconds: Optional[float] = None) -> str:
-    """Wait for a container's end and give its exit code; '' where it still runs after so many seconds."""
-    waiting = [*map(str, client().docker_cmd), "wait", container]
-    try:
-        return subprocess.run(waiting, capture_output=True, text=True, timeout=seconds, check=False).stdout.strip()
-    except subprocess.TimeoutExpired:
-        return ""
-
-
 def act(flags: Common, *words: str) -> Optional[str]:
     """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
     if flags.dry_run:
@@ -227,9 +204,9 @@ def act(flags: Common, *words: str) -> Optional[str]:
     return docker(*words)
 
 
-def act_on_terminal(flags: Common, words: Sequence[str], stop: str = "") -> None:
+def act_on_terminal(flags: Common, words: Sequence[str]) -> None:
     """The same for a command that a person talks to; its exit code becomes ours."""
     if flags.dry_run:
         result(shlex.join(["docker", *words]))
-    elif code := foreground(words, stop):
+    elif code := foreground(words):
         raise Exit(code=code if code > 0 else 128 - code)  # as shells say that a signal has ended it

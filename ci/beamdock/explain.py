@@ -35,8 +35,8 @@ REASONS = [
         "is it beamdock's? `dockerfile:` in invoke.yaml names that one, and --target another stage of yours",
     ),
     (
-        r"already in use by container",
-        "there is a container of that name",
+        r"container name \"/(?P<name>[^\"]+)\" is already in use",
+        "there is a container called {name}",
         "--name gives this one another; docker ps --all shows whose the other is",
     ),
     (
@@ -224,7 +224,8 @@ def explain(log: str, command: str, root: Optional[Path] = None, dockerfile: str
     own = re.findall(r"^[\d.]+ ((?:error|hint): .*?)\s*$", failed, re.MULTILINE)
     if own:
         return Exit("\n".join(placed(line, root) for line in dict.fromkeys(own)), code=1)
-    lines = text.strip().splitlines() or ["it says nothing"]
+    helpful = re.compile(r"\s*$|Usage: |(Run|See) 'docker .*--help'")  # to somebody who typed the command
+    lines = [line for line in text.strip().splitlines() if not helpful.match(line)] or ["it says nothing"]
     last = ([x for x in lines if x.startswith("ERROR: ") or "Error response from daemon: " in x] or lines)[-1]
     last = re.sub(r"^(ERROR: |docker: |Error response from daemon: |failed to build: |failed to solve: )+", "", last)
     step = re.search(r'process "(?:/bin/sh -c )?(.*)" did not complete successfully: exit code: (\d+)', last)

@@ -64,7 +64,7 @@ class RunFlags(Common):
     network: str = flag("", "a network to join")
     memory: str = flag("", "memory limit, 512m for example")
     cpus: str = flag("", "processors, 1.5 for example")
-    name: str = flag("", "the container's name (default: RELEASE-BRANCH)")
+    name: str = flag("", "the container's name (default: IMAGE-BRANCH)")
     tag: str = flag("", "the image's tag (default: the branch's)")
     writable: bool = flag(False, "let the container write to its root file system")
 
@@ -72,11 +72,23 @@ class RunFlags(Common):
 @dataclass(frozen=True)
 class StartFlags(RunFlags):
     detach: bool = flag(False, "run it in the background, and print the container's id")
+    wait: bool = flag(True, "with --detach, wait until the node has started or ended; --no-wait does not")
 
 
 @dataclass(frozen=True)
 class ContainerFlags(Common):
     name: str = flag("", "the container, where there are several")
+
+
+@dataclass(frozen=True)
+class EvalFlags(ContainerFlags):
+    expression: str = flag(None, "an Erlang expression")
+
+
+@dataclass(frozen=True)
+class RpcFlags(ContainerFlags):
+    module: str = flag(None, "the module")
+    function: str = flag(None, "the function; its arguments follow --, each a term")
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,21 @@ def own_objects(root: Path, folder: Path) -> Path:
     return folder
 
 
+def origin_of(root: Path) -> str:
+    """What a project is known by, wherever it is cloned: the first commits of its history, and its folder there. '' where a shallow
+    clone does not know them."""
+    if git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        return ""
+    first = sorted(git(root, "rev-list", "--max-parents=0", "HEAD").decode().split())
+    return f"{' '.join(first)} /{os.fsdecode(git(root, 'rev-parse', '--show-prefix').rstrip())}"
+
+
+def of_one_project(one: str, other: str) -> bool:
+    """Whether two origins are of one project: a history can have several beginnings, and get more. Who has none may be anybody."""
+    (*first, folder), (*second, elsewhere) = one.split(" "), other.split(" ")
+    return not one or not other or (folder == elsewhere and bool(set(first) & set(second)))
+
+
 def tags_of(root: Path, commit: str) -> tuple[bytes, set[str]]:
     """The tags that a commit reaches, as git's packed-refs has them, and the names of their objects."""
     lines, names = b"", set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from .dependencies import dependency_files, reduced
 from .files import find, read_text
 from .flags import BuildFlags, ImageFlags
-from .history import git_context, history_needed
+from .history import git_context, history_needed, origin_of
 from .keys import states
 from .model import ACCESS, Build
 from .private import authority_of, git_rules, secrets_for, ssh_for
@@ -18,7 +19,7 @@ from .project import Project
 from .settings import check
 from .tags import VALID_TAG, branch_tag
 from .values import MOST_BYTES, shown, shown_name
-from .words import PROJECT_LABEL, REVISION_LABEL, failure
+from .words import ORIGIN_LABEL, PROJECT_LABEL, REVISION_LABEL, WRITABLE_LABEL, failure
 
 
 def plan_build(
@@ -60,13 +61,14 @@ def plan_build(
         contexts["git"] = git_context(project.root, need, project.tree.commit)
     contexts["authority"] = authority_of(project)
     image = target not in ("builder", "tarball")
+    labels = {REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image, WRITABLE_LABEL: " ".join(settings.writable)}
     return Build(
         project=project,
         target=target,
         tags=tuple(f"{project.repository}:{tag}" for tag in dict.fromkeys(tags)),
         build_args=build_args,
         contexts={name: files for name, files in contexts.items() if files},
-        labels={REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image} if image else {},
+        labels=labels if image else {},
         secrets=secrets_for(project, check("secrets", flags.secret or [], "--secret"), contexts["deps"], os.environ),
         ssh=ssh_for(project, check("ssh", flags.ssh, "--ssh"), os.environ),
         pull=flags.pull,
@@ -86,6 +88,13 @@ def given_arguments(words: Sequence[str]) -> dict[str, str]:
         given[name] = value
     check("build_args", given, "--build-arg")
     return given
+
+
+def with_origin(plan: Build) -> Build:
+    """The plan of a local image, with a label that says whose it is. In a registry its name says that, and what is pushed from a
+    shallow clone has the same bytes."""
+    origin = origin_of(plan.project.root) if plan.labels else ""
+    return dataclasses.replace(plan, labels={**plan.labels, ORIGIN_LABEL: origin}) if origin else plan
 
 
 def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:

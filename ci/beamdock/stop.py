@@ -45,6 +45,11 @@ def check_stopped() -> None:
         raise Stopped
 
 
+def deal_with_stop() -> None:
+    """Let the signal that came count no more: what is done has obeyed it."""
+    installed().name = ""
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """End with one line where a signal comes. SIGINT counts in the background of a script too, where the shell has it ignored:

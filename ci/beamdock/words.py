@@ -22,6 +22,11 @@ PROJECT_LABEL = "beamdock.project"
 REVISION_LABEL = "org.opencontainers.image.revision"
 
 
+# The folders that an image's user may write into; and where a local image's project begins: the first commits of its history.
+WRITABLE_LABEL = "beamdock.writable"
+ORIGIN_LABEL = "beamdock.origin"
+
+
 DEPS_LABEL = "beamdock.deps"
 
 

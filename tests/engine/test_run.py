@@ -115,6 +115,20 @@ def test_ctrl_c_stops_a_foreground_run_in_order(desk: Desk) -> None:
     assert desk.containers() == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment(desk: Desk, number: signal.Signals) -> None:
+    """Before the container is there, while it is made and while the node boots: it is stopped in order, and at once."""
+    for tenths in range(1, 20, 2):
+        with typing(desk, "run") as child:
+            child.expect_exact("starting")
+            time.sleep(tenths / 10)  # the moment itself
+            child.kill(number)
+            waiting = time.monotonic()
+            assert ended(child) in (0, 1, 143)  # the node's, ours where there was none, the start script's
+            assert time.monotonic() - waiting < 8
+        assert desk.containers() == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_closed_terminal_leaves_no_container(desk: Desk, number: signal.Signals) -> None:
     """A terminal that is closed, and a plain kill, end a foreground run as Ctrl-C does."""

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from kit.engines import poll
-from kit.repos import Desk, run
-from kit.terminal import typing
+from kit.repos import Desk, Result, run
+from kit.terminal import ask as ask_in
+from kit.terminal import ended, leave, typing
 
 
 def test_environment(desk28: Desk, tmp_path: Path) -> None:
@@ -97,31 +98,34 @@ def test_several_containers(desk28: Desk) -> None:
     names = [f"{desk28.repo.image}-{n}" for n in ("a", "b")]
     for name in names:
         desk28.invoke("run", "--detach", "--name", name)
-    for task in ("attach", "shell", "stop", "logs", "diff"):
-        said = desk28.invoke(task, code=2).err
+    for task in ("eval 1", "shell", "stop", "logs", "diff"):
+        said = desk28.invoke(*task.split(), code=2).err
         assert all(name in said for name in names)
         assert re.search(r"^hint: .*--name", said, re.MULTILINE)
     assert "a-thing" in desk28.invoke("shell", f"--name={names[0]}", "--", "echo", "a-thing").out
-    assert "no container called nobody" in desk28.invoke("attach", "--name=nobody", code=1).err
+    assert "no container called nobody" in desk28.invoke("eval", "1", "--name=nobody", code=1).err
     assert len(desk28.containers("--filter=status=running")) == 2
     table = desk28.invoke("ps").out.splitlines()
     assert [line.split()[0] for line in table] == ["NAMES", *reversed(names)]
 
 
 def test_no_container(desk28: Desk) -> None:
-    for task in ("attach", "shell", "stop", "logs", "diff"):
-        said = desk28.invoke(task, code=1).err
+    for task in ("eval 1", "shell", "stop", "logs", "diff"):
+        said = desk28.invoke(*task.split(), code=1).err
         assert said.startswith("error: no container of this project")
         assert "hint: invoke run" in said
 
 
 def test_a_second_container_of_the_name(desk28: Desk) -> None:
-    """A running one is not replaced; one that has ended makes room."""
+    """A running one is not replaced, and is said to be this project's; one that has ended makes room. Another's is said to be."""
     first = desk28.start()
     said = desk28.invoke("run", "--detach", code=1).err
     error, hint = said.splitlines()[-2:]
-    assert re.match("error: .*container of that name", error)
-    assert re.match("hint: .*--name", hint)
+    assert error.startswith(f"error: this project's container {desk28.repo.image}-{desk28.repo.branch} is there already (Up ")
+    assert re.match("hint: invoke attach .*invoke stop .*--name", hint)
+    other = desk28.docker("create", "--name", f"{desk28.repo.image}-other", desk28.reference())
+    assert "it is not this project's" in desk28.invoke("run", f"--name={desk28.repo.image}-other", code=1).err
+    desk28.docker("rm", other)
     assert desk28.containers() == [first]
     desk28.docker("kill", first)
     second = desk28.start()
@@ -135,6 +139,103 @@ def test_a_port_that_is_taken(desk28: Desk) -> None:
     said = desk28.invoke("run", "--detach", f"--publish={port}:4000", code=1).err
     assert "error: the port is taken" in said
     assert desk28.containers() == [first]
+
+
+def test_dockers_own_reason(desk28: Desk) -> None:
+    """What only the engine knows is said in its words, and no half-made container is left."""
+    for option, reason in (("--memory=1k", "Minimum memory limit"), ("--network=no-such", "network no-such not found")):
+        for how in ([], ["--detach"]):
+            assert reason in desk28.invoke("run", option, *how, code=1).err.splitlines()[-1]
+    assert desk28.containers() == []
+
+
+def test_how_a_node_ended(desk28: Desk) -> None:
+    """What `run --detach` waits for: its last words, memory, and its own file system; in the foreground a last line says it."""
+    crash = "--env=ERL_FLAGS=-eval 'ok=file:write_file(\"/made\",<<>>)' -s erlang halt"
+    said = desk28.invoke("run", "--detach", crash, code=1).err
+    assert re.search(
+        r"^error: .* ended with exit code 1; the last that it wrote:\n(  .*\n)*  .*erofs(.*\n)+hint: .*`writable: ", said, re.MULTILINE
+    )
+    said = desk28.invoke("run", crash, code=1).err
+    assert re.search(r"^error: \S+ ended with exit code 1\nhint: .*`writable: ", said, re.MULTILINE)
+    hungry = ["--memory=100m", "--env=ERL_FLAGS=-eval 'binary:copy(<<1>>,500000000)'"]
+    assert "was killed for memory: its limit is 100 MiB" in desk28.invoke("run", *hungry, code=137).err.splitlines()[-2]
+    desk28.sweep()
+
+
+def test_no_wait(desk28: Desk) -> None:
+    """The id at once, whatever becomes of the node."""
+    container = desk28.invoke("run", "--detach", "--no-wait", "--", "no-such-command").out
+    assert desk28.docker("wait", container) == "1"
+
+
+def test_eval_and_rpc(desk28: Desk) -> None:
+    """The value alone; an exception is the error. What can't be read is said before the node is asked."""
+    desk28.start()
+    asked = {
+        "tiny:answer()": "42", "X = 1, {error, X}.": "{error,1}", '<<"a\\n\\"b\\\\">>': '<<"a\\n\\"b\\\\">>', "[2, 1] % so": "[2,1]",
+        "length(string:copies([$a], 100000))": "100000", "[C || C <- \"\u2603\"]": "[9731]", "self() =:= x": "false",
+    }  # fmt: skip
+    for expression, value in asked.items():
+        done = desk28.invoke("eval", expression)
+        assert (done.out, done.err) == (value, "")
+    assert desk28.invoke("rpc", "tiny", "answer").out == "42"
+    assert desk28.invoke("rpc", "lists", "seq", "--", "1", "3").out == "[1,2,3]"
+    for code, words, error in (
+        (1, ["eval", "error(boom)"], "error:boom"), (1, ["eval", "throw({error, x})"], "throw:{error,x}"), (1, ["rpc", "tiny", "nope"], "error:undef in tiny:nope/0"),
+        (2, ["eval", "1 +"], "can't be read"), (2, ["eval", "["], "can't be read"),
+    ):  # fmt: skip
+        done = desk28.invoke(*words, code=code)
+        assert done.out == "" and error in done.err
+
+
+def test_a_node_out_of_reach(desk28: Desk, tmp_path: Path) -> None:
+    """Why the start script does not find it; and what is said to do makes it work."""
+    (tmp_path / "args").write_text("-sname tiny\n-start_epmd false\n-erl_epmd_port 9100\n")
+    (tmp_path / "bound").write_text("-sname tiny\n-kernel inet_dist_use_interface {127,0,0,1}\n")
+    (tmp_path / "named").write_text("-sname tiny@localhost\n-kernel inet_dist_use_interface {127,0,0,1}\n")
+
+    def ask(file: str, code: int) -> Result:
+        desk28.sweep()
+        desk28.invoke("run", "--detach", "--no-wait", f"--volume={tmp_path}:/args:ro", f"--env=VMARGS_PATH=/args/{file}")
+        if code:
+            poll(lambda: "can't be reached" in desk28.invoke("eval", "1", code=1).err)
+        else:
+            poll(lambda: desk28.invoke("eval", "1").out == "1")
+        return desk28.invoke("eval", "node()", code=code)
+
+    assert "no epmd" in (said := ask("args", 1).err) and "ERL_DIST_PORT" in said
+    with typing(desk28, "attach") as child:
+        child.expect_exact("no epmd")
+        assert ended(child) == 1
+    assert "@localhost" in ask("bound", 1).err
+    assert ask("named", 0).out == "tiny@localhost"
+    desk28.sweep()
+    desk28.start("--env=ERL_DIST_PORT=9100")
+    assert desk28.invoke("eval", "tiny:answer()").out == "42"
+    with typing(desk28, "attach") as child:
+        child.expect(r"1> ?")
+        ask_in(child, "tiny:answer() + 1.", "43")
+        assert leave(child) == 0
+
+
+def test_an_image_of_before(tiny: Desk) -> None:
+    """One that was built without what is `writable` now, and another project's of the same name, are not run."""
+    tiny.invoke("build")
+    tiny.repo.settings("  writable: [log, /var/spool/x]\n")
+    said = tiny.invoke("run", "--detach", code=1).err
+    assert "was built without the writable /opt/tiny/log, /var/spool/x\nhint: invoke build" in said
+    tiny.engine.build(f"FROM {tiny.reference()}\nLABEL beamdock.writable=log\n", tiny.reference())
+    assert "was built without the writable /var/spool/x\n" in tiny.invoke("run", "--detach", code=1).err
+    tiny.repo.settings()
+    tiny.repo.git("checkout", "--quiet", "--orphan", "other")
+    tiny.repo.commit("another project")
+    tiny.repo.git("branch", "--quiet", "--move", "--force", tiny.repo.branch)
+    for task in ("run", "run --detach"):
+        said = tiny.invoke(*task.split(), code=1).err
+        assert f"error: {tiny.reference()} is another project's image" in said
+    tiny.invoke("build")
+    tiny.start()
 
 
 def test_no_image(tiny: Desk) -> None:

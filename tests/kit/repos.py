@@ -24,7 +24,7 @@ class Repo:
     path: Path
     image: str
     env: dict[str, str] = field(default_factory=dict)
-    branch: str = "main"  # where it counts, of its own too: containers are called RELEASE-BRANCH
+    branch: str = "main"  # where it counts, of its own too: containers are called IMAGE-BRANCH
 
     def git(self, *args: str) -> str:
         identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "gc.auto=0"]

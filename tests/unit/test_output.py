@@ -484,9 +484,10 @@ def test_no_secret_of_a_named_base_is_repeated() -> None:
 
 HELP = "\nRun 'docker run --help' for more information\n"
 DAEMON: list[tuple[str, str, str]] = [
-    ("run", "docker: Error response from daemon: Conflict. The container name \"/a\" is already in use by container \"f3a9\". You have to remove (or rename) that container to be able to reuse that name.\n" + HELP, "error: there is a container of that name\nhint: --name gives this one another"),
+    ("run", "docker: Error response from daemon: Conflict. The container name \"/a\" is already in use by container \"f3a9\". You have to remove (or rename) that container to be able to reuse that name.\n" + HELP, "error: there is a container called a\nhint: --name gives this one another"),
     ("run", "docker: Error response from daemon: failed to set up container networking: driver failed programming external connectivity on endpoint x (c56c): failed to bind host port for 127.0.0.1:22104:10.225.32.6:80/tcp: address already in use\n" + HELP, "error: the port is taken\nhint: --publish HOST:CONTAINER"),
     ("run", "docker: Error response from daemon: driver failed programming external connectivity on endpoint x (c56c): Bind for 127.0.0.1:80 failed: port is already allocated.\n", "error: the port is taken\nhint: --publish"),
+    ("run", "invalid argument \"x\" for \"-m, --memory\" flag: invalid size: 'x'\n\nUsage:  docker run [OPTIONS] IMAGE [COMMAND] [ARG...]\n" + HELP, "error: docker run: invalid argument \"x\" for"),
     ("exec", "Error response from daemon: No such container: nope\n", "error: docker exec: No such container: nope"),
     ("image", "[]\nError response from daemon: No such image: nope:latest\n", "error: docker image: No such image: nope:latest"),
     ("ps", "Cannot connect to the Docker daemon at unix:///nope. Is the docker daemon running?\n", "error: docker ps: Cannot connect to the Docker daemon at unix:///nope."),

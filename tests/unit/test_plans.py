@@ -20,20 +20,23 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 from python_on_whales import DockerClient
 
-from ci.beamdock.containers import choose_container, published, run_command
+from ci.beamdock.containers import choose_container
 from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.docker import command_of
 from ci.beamdock.flags import BuildFlags, ImageFlags, RunFlags
 from ci.beamdock.git import Tree
+from ci.beamdock.history import of_one_project, origin_of
 from ci.beamdock.keys import deps_key
 from ci.beamdock.model import PUSHED, Build
+from ci.beamdock.nodes import call_of
+from ci.beamdock.options import check_options, published, run_command
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Rebar, Release
 from ci.beamdock.settings import PATH, Settings
 from ci.beamdock.terms import read_terms
-from unit.conftest import DOCKERFILE, project, said
+from unit.conftest import DOCKERFILE, Shell, project, said
 
 COMMIT = "c" * 40
 IMAGE = {"type": "image"}
@@ -158,7 +161,9 @@ def test_tags_are_references_each_once(tmp_path: Path) -> None:
 def test_labels(tmp_path: Path, target: str, labelled: bool) -> None:
     """An image says its commit and project; the dependencies' does not, for they are the same in many commits."""
     labels = plan(tmp_path, target=target, dirty=["x"]).labels
-    assert labels == ({"org.opencontainers.image.revision": f"{COMMIT}-dirty", "beamdock.project": "tiny"} if labelled else {})
+    assert labels == (
+        {"org.opencontainers.image.revision": f"{COMMIT}-dirty", "beamdock.project": "tiny", "beamdock.writable": ""} if labelled else {}
+    )
 
 
 def folder(made: Build, name: str) -> str:
@@ -466,6 +471,74 @@ PORTS = [
 def test_published(port: str, docker: str) -> None:
     """On the loopback address, unless one is given."""
     assert published(port) == docker
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        *((f"--publish={port}", f"--publish={port}") for port in ("99999", "", "x", "80:", "0", "80/xyz", "1-70000", "80:70000:1:1")),
+        ("--env=", "--env="),
+        ("--env==x", "can't be the name"),
+        ("--env=A B=c", "A B can't be the name"),
+        ("--env-file=/nonexistent", "--env-file=/nonexistent"),
+        ("--env-file=/tmp", "--env-file=/tmp"),
+        ("--env-file=wrong", "wrong:2: B C can't be the name"),
+        *((f"--memory={value}", f"--memory={value}") for value in ("x", "-1", "5x", "m")),
+        *((f"--cpus={value}", f"--cpus={value}") for value in ("x", "-1", "1,5", ".")),
+        *((f"--volume={value}", f"--volume={value}") for value in ("", ":", "a", "a:b", "/a:", "/a:/b:ro:x")),
+        ("--name=a b", "--name=a b"),
+    ],
+)
+def test_an_option_that_docker_would_refuse(shell: Shell, option: str, error: str) -> None:
+    """It is named, before docker is asked; there is none here."""
+    shell.repo.write("wrong", "# A x\nB C=d\n")
+    for task in (["run"], ["run", "--detach"]):
+        said = shell.invoke(*task, option, code=2, env={"DOCKER_HOST": "tcp://127.0.0.1:1"}).err
+        assert re.match(rf"error: .*{re.escape(error)}", said)
+        assert "\nhint: " in said
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--publish=80:8080",
+        "--publish=[::1]::1-2/UDP",
+        "--env=A=",
+        "--env=A",
+        "--memory=1.5gib",
+        "--memory=0",
+        "--cpus=.5",
+        "--volume=/a",
+        "--volume=./a:/b:ro",
+    ],
+)
+def test_an_option_that_docker_takes(option: str) -> None:
+    name, _, value = option[2:].partition("=")
+    check_options(RunFlags(**{name: [value] if name in ("publish", "env", "volume") else value}))  # type: ignore[arg-type]
+
+
+def test_what_the_running_node_is_asked(shell: Shell) -> None:
+    """attach needs a terminal, and names what does not; arguments of rpc are terms."""
+    said = shell.invoke("attach", code=2).err
+    assert re.match("error: attach needs a terminal\nhint: invoke eval", said)
+    assert "[a is no Erlang term" in shell.invoke("rpc", "m", "f", "--", "1", "[a", code=2).err
+    assert call_of("a b", "f", ["1", '[x, "y"]']) == "apply('a b', f, [1, [x,\"y\"]])"
+    assert "--time x" in shell.invoke("stop", "--time", "x", code=2).err
+
+
+def test_one_project_in_two_clones(repo: Repo, tmp_path: Path) -> None:
+    """The first commits of the history and the folder in it; a shallow clone does not know, and may be any."""
+    origin = origin_of(repo.path)
+    assert origin == f"{repo.head} /"
+    repo.commit("second")
+    repo.git("clone", "--quiet", str(repo.path), str(tmp_path / "clone"))
+    repo.git("clone", "--quiet", "--depth=1", f"file://{repo.path}", str(tmp_path / "shallow"))
+    assert origin_of(tmp_path / "clone") == origin_of(repo.path) == origin
+    assert origin_of(tmp_path / "shallow") == ""
+    assert of_one_project(origin, "") and of_one_project(origin, f"{'0' * 40} {origin}")
+    (tmp_path / "clone" / "sub").mkdir()
+    assert not of_one_project(origin, origin_of(tmp_path / "clone" / "sub"))
+    assert not of_one_project(origin, f"{'0' * 40} /")
 
 
 def command(

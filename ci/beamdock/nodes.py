@@ -1,0 +1,167 @@
+"""beamdock 0.1.0: the node in a container: asked, waited for, and what is said of one that ended. SPDX-License-Identifier: Apache-2.0"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from .declare import Common
+from .docker import act, client, docker, started
+from .explain import explain
+from .terms import Atom, read_terms, write_term
+from .words import failure, in_a_line, result, visible
+
+# What the node evaluates: an expression's text, and its value's in lines of hexadecimal digits, "v" or "e" first. The start script
+# asks by erl_call or by nodetool, which print texts each in its own way, and neither tells an exception from a value.
+ASK = (
+    "(fun(Text) -> {Kind, Said} = try "
+    "Tokens = case erl_scan:string(Text) of {ok, Ts, _} -> Ts; {error, {_, M, D}, _} -> throw({syntax, M:format_error(D)}) end, "
+    "Ended = case Tokens =/= [] andalso element(1, lists:last(Tokens)) =:= dot of true -> Tokens; false -> Tokens ++ [{dot, 1}] end, "
+    "Parsed = case erl_parse:parse_exprs(Ended) of {ok, Es} -> Es; {error, {_, P, W}} -> throw({syntax, P:format_error(W)}) end, "
+    "Result = try erl_eval:exprs(Parsed, []) of {value, Value, _} -> {value, Value} "
+    "catch Class:Reason:Stack -> {Class, Reason, Stack} end, "
+    'case Result of {value, V} -> {"v", io_lib:format("~0tp", [V])}; '
+    '{C, R, S} -> {"e", io_lib:format("~0tp:~0tp~ts", [C, R, case [io_lib:format(" in ~0tp:~0tp/~b", [F, N, if is_list(A) -> length(A); '
+    "true -> A end]) || {F, N, A, _} <- S, F =/= erl_eval] of [] -> []; [Where | _] -> Where end])} end "
+    'catch throw:{syntax, What} -> {"s", io_lib:format("~ts", [What])} end, '
+    'Hex = lists:flatten([io_lib:format("~2.16.0b", [Byte]) || <<Byte>> <= unicode:characters_to_binary(Said)]), '
+    "Lines = fun Cut(L) when length(L) > 60 -> {H, T} = lists:split(60, L), [H | Cut(T)]; Cut(L) -> [L] end, "
+    '[Kind | Lines(Hex)] end)(unicode:characters_to_list(base64:decode("TEXT"))).'
+)
+
+# Arguments of the node with which the start script, which asks epmd, does not find it.
+NO_EPMD = ("-start_epmd", "-epmd_module", "-erl_epmd_port")
+BY_PORT = (
+    "give it a port instead, and to `attach` the same: `ENV ERL_DIST_PORT=9100` in the Dockerfile, or invoke run --env ERL_DIST_PORT=9100, "
+    "and no -start_epmd, -epmd_module or -erl_epmd_port in vm.args"
+)
+ON_LOOPBACK = "-sname NAME@localhost in vm.args, or -name NAME@127.0.0.1"
+DENIED = re.compile(r"\b(erofs|eacces|enoent)\b|Read-only file system|Permission denied")
+
+
+def in_container(identity: str, *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command in a container."""
+    words = (*map(str, client().docker_cmd), "exec", identity, *words)
+    with started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
+    return process.returncode, out.strip(), err.strip()
+
+
+def node_arguments(identity: str) -> list[str]:
+    """The arguments of the Erlang node that runs in a container; [] where there is none."""
+    lines = in_container(identity, "sh", "-c", "for each in /proc/[0-9]*/cmdline; do cat $each 2>/dev/null; echo; done")[1].splitlines()
+    return next((line.split("\0") for line in lines if "\0-bindir\0" in line), [])
+
+
+def out_of_reach(name: str, identity: str, said: str) -> Exit:
+    """Why the start script of a container that is up does not find its node."""
+    arguments = node_arguments(identity)
+    logs = f"invoke logs --name {name} shows what it wrote"
+    if not arguments:
+        return failure(f"{name} runs, and there is no Erlang node in it yet, or no more", logs, 1)
+    if without := next((a for a in NO_EPMD if a in arguments), ""):
+        return failure(f"the node in {name} runs, and can't be reached: with {without} no epmd knows its port", BY_PORT, 1)
+    if any("inet_dist_use_interface" in a for a in arguments):
+        what = "it listens on one address (inet_dist_use_interface), and its name leads to another"
+        return failure(f"the node in {name} runs, and can't be reached: {what}", ON_LOOPBACK, 1)
+    if "-sname" not in arguments and "-name" not in arguments:
+        return failure(f"the node in {name} runs, and has no name: nobody can reach it", "-sname NAME in vm.args", 1)
+    if "Node is not running" in said or not said:
+        return failure(f"the node in {name} runs, and does not answer: it is still starting, or wants another cookie", logs, 1)
+    return failure(f"the node in {name} can't be asked: {visible(said.splitlines()[-1])}", logs, 1)
+
+
+def require_node(name: str, identity: str) -> None:
+    """Look whether the node answers; relx's start script says `Node is not running!` for whatever reason."""
+    code, out, err = in_container(identity, "/release", "ping")
+    if code or not out.endswith("pong"):
+        raise out_of_reach(name, identity, err or out)
+
+
+def evaluate(name: str, identity: str, expression: str) -> str:
+    """The value of an Erlang expression on the node in a container, as text."""
+    text = base64.b64encode(expression.encode("utf-8", "surrogateescape")).decode()
+    code, out, err = in_container(identity, "/release", "eval", ASK.replace("TEXT", text))
+    answer = re.findall(r'"([^"]*)"', out)
+    if code or not answer or answer[0] not in ("v", "e", "s") or not re.fullmatch("[0-9a-f]*", "".join(answer[1:])):
+        require_node(name, identity)
+        raise failure(f"the node in {name} gave no answer: {visible((err or out or 'it says nothing').splitlines()[-1])}", code=1)
+    value = bytes.fromhex("".join(answer[1:])).decode()
+    if answer[0] == "s":
+        raise failure(f"the expression can't be read: {visible(value)}", "invoke eval 'node().', for example")
+    if answer[0] == "e":
+        raise failure(f"on the node in {name}: {visible(value)}", code=1)
+    return value
+
+
+def call_of(module: str, function: str, arguments: Sequence[str]) -> str:
+    """The expression that calls a function with these terms."""
+    terms = []
+    for text in arguments:
+        try:
+            (term,) = read_terms(f"{text}.")
+        except ValueError:
+            hint = "invoke rpc lists seq -- 1 3, each a word to the shell; invoke eval takes any expression"
+            raise failure(f"{in_a_line(text)} is no Erlang term", hint) from None
+        terms.append(write_term(term))
+    return f"apply({write_term(Atom(module))}, {write_term(Atom(function))}, [{', '.join(terms)}])"
+
+
+def evaluate_on(row: Mapping[str, str], expression: str, flags: Common) -> None:
+    """Print the value of an expression on the node in a container; with --dry-run the command that asks for it."""
+    if flags.dry_run:
+        act(flags, "exec", row["ID"], "/release", "eval", f"{expression}.")
+    else:
+        result(evaluate(row["Names"], row["ID"], expression))
+
+
+def wait_for_node(identity: str, seconds: float) -> bool:
+    """Wait until a node has started all of its applications, or ended; False where it has done neither in so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if docker("inspect", "--format={{.State.Running}}", identity).strip() != "true":
+            return True
+        if "started,started" in in_container(identity, "/release", "eval", "init:get_status().")[1].replace(" ", ""):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def last_words(identity: str) -> list[str]:
+    """The last lines that a container has written, without how relx's start script starts the node."""
+    words = [*map(str, client().docker_cmd), "logs", "--tail=100", identity]
+    with started(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        lines = process.communicate()[0].splitlines()
+    return [visible(line.rstrip()) for line in lines if line.strip() and not line.startswith(("Exec: ", "Root: "))]
+
+
+def look_at_container(identity: str) -> Mapping[str, Any]:
+    """What the engine knows of a container."""
+    facts: Mapping[str, Any] = json.loads(docker("inspect", identity))[0]
+    return facts
+
+
+def how_it_ended(name: str, facts: Mapping[str, Any], wrote: Sequence[str], seen: bool) -> Exit:
+    """The error of a container that has ended. seen: what it wrote stands on the terminal already, and its exit code is ours."""
+    state = facts["State"]
+    code = state["ExitCode"] if seen else 1
+    if state["Error"]:  # it never started
+        return Exit(explain(state["Error"], "docker start").message, code)
+    what = f"{name} ended with exit code {state['ExitCode']}"
+    hint = "its output is above" if seen else f"invoke logs --name {name} shows all that it wrote"
+    if any(DENIED.search(line) for line in wrote):
+        hint = "does it write to its own file system? `writable: [FOLDER]` in invoke.yaml, and invoke build; --writable tries without"
+    if state["OOMKilled"]:
+        limit = facts["HostConfig"]["Memory"]
+        what = f"{name} was killed for memory" + (f": its limit is {limit // 2**20} MiB" if limit else "")
+        hint = "--memory with more" if limit else "the machine has too little for it"
+    if not seen and wrote:
+        what += "; the last that it wrote:" + "".join(f"\n  {line[:300]}" for line in wrote[-8:])
+    return failure(what, hint, code)
