@@ -123,7 +123,7 @@ def test_a_second_container_of_the_name(desk28: Desk) -> None:
     error, hint = said.splitlines()[-2:]
     assert error.startswith(f"error: this project's container {desk28.repo.image}-{desk28.repo.branch} is there already (Up ")
     assert re.match("hint: invoke attach .*invoke stop .*--name", hint)
-    other = desk28.docker("create", "--name", f"{desk28.repo.image}-other", desk28.reference())
+    other = desk28.docker("create", "--name", f"{desk28.repo.image}-other", desk28.engine.run_base)
     assert "it is not this project's" in desk28.invoke("run", f"--name={desk28.repo.image}-other", code=1).err
     desk28.docker("rm", other)
     assert desk28.containers() == [first]
