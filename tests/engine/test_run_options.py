@@ -197,7 +197,7 @@ def test_a_node_out_of_reach(desk28: Desk, tmp_path: Path) -> None:
 
     def ask(file: str, code: int) -> Result:
         desk28.sweep()
-        desk28.invoke("run", "--detach", "--no-wait", f"--volume={tmp_path}:/args:ro", f"--env=VMARGS_PATH=/args/{file}")
+        desk28.invoke("run", "--detach", "--no-wait", f"--volume={tmp_path / file}:/args:ro", "--env=VMARGS_PATH=/args")
         if code:
             poll(lambda: "can't be reached" in desk28.invoke("eval", "1", code=1).err)
         else:
