@@ -138,8 +138,8 @@ def last_words(identity: str) -> list[str]:
     """The last lines that a container has written, without how relx's start script starts the node."""
     words = [*map(str, client().docker_cmd), "logs", "--tail=100", identity]
     with started(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        lines = process.communicate()[0].splitlines()
-    return [visible(line.rstrip()) for line in lines if line.strip() and not line.startswith(("Exec: ", "Root: "))]
+        lines = process.communicate()[0].splitlines(keepends=True)
+    return [line for line in lines if line.strip() and not line.startswith(("Exec: ", "Root: "))]
 
 
 def look_at_container(identity: str) -> Mapping[str, Any]:
@@ -163,5 +163,5 @@ def how_it_ended(name: str, facts: Mapping[str, Any], wrote: Sequence[str], seen
         what = f"{name} was killed for memory" + (f": its limit is {limit // 2**20} MiB" if limit else "")
         hint = "--memory with more" if limit else "the machine has too little for it"
     if not seen and wrote:
-        what += "; the last that it wrote:" + "".join(f"\n  {line[:300]}" for line in wrote[-8:])
+        what += "; the last that it wrote:" + "".join(f"\n  {visible(line.rstrip())[:300]}" for line in wrote[-8:])
     return failure(what, hint, code)

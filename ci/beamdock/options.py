@@ -78,7 +78,7 @@ def volumes(project: Project, flags: RunFlags, home: str) -> list[str]:
     if flags.writable:
         return []
     given = {volume.split(":")[1].rstrip("/") for volume in flags.volume or () if ":" in volume}
-    folders = [os.path.normpath(f"{'' if folder.startswith('/') else home}/{folder}") for folder in project.settings.writable]
+    folders = [os.path.normpath(Path(home or "/", folder)) for folder in project.settings.writable]
     return [folder for folder in folders if folder not in given]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -58,7 +60,7 @@ def require_writable(project: Project, flags: RunFlags, reference: str, config: 
     wanted = volumes(project, flags, home)
     built = (config.get("Labels") or {}).get(WRITABLE_LABEL)
     if built is not None:
-        there = {folder if folder.startswith("/") else f"{home}/{folder}" for folder in built.split()}
+        there = {os.path.normpath(Path(home or "/", folder)) for folder in built.split()}
         lacking = [folder for folder in wanted if folder not in there]
     else:  # an image from before the label, or of another builder
         test = 'for each do [ -w "$each" ] || echo "$each"; done'
@@ -134,6 +136,8 @@ def follow(words: Sequence[str], name: str, interactive: bool) -> None:
             remove(identity)
     code = facts["State"]["ExitCode"]
     if code and not (stopped or interactive):
+        if wrote and not wrote[-1].endswith("\n"):
+            say("")  # a crash dump's line has no end
         raise how_it_ended(name, facts, wrote, seen=True)
     if code:
         raise Exit(code=code)
