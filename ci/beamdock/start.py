@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 
 from .advice import warn_of_run
 from .containers import age, containers_of, find_image, named, of_another
-from .docker import act, client, docker, require_docker
+from .docker import act, client, docker, require_docker, started
 from .flags import RunFlags, StartFlags
 from .nodes import how_it_ended, last_words, look_at_container, wait_for_node
 from .options import check_options, run_command, variables_given, volumes
@@ -48,7 +48,7 @@ def start(project: Project, flags: RunFlags, mode: Sequence[str], args: Sequence
     elif not detach:
         follow(words, name, interactive)
     else:
-        identity = start_detached(words, name, not isinstance(flags, StartFlags) or flags.wait)
+        identity = start_detached(words, name, not isinstance(flags, StartFlags) or flags.wait, flags.quiet)
         ports = docker("port", identity).strip().replace("\n", ", ")
         say(f"started {about}{ports and f': {ports}'}\nnext: {invoke(project, 'logs -f', 'attach', 'stop')}", flags.quiet)
         result(identity)
@@ -95,7 +95,7 @@ def remove(identity: str) -> None:
     docker("rm", "--force", "--volumes", identity)
 
 
-def start_detached(words: Sequence[str], name: str, wait: bool) -> str:
+def start_detached(words: Sequence[str], name: str, wait: bool, quiet: bool) -> str:
     """Run a container in the background and give its id. wait: until its node has started, or it has ended."""
     identity = ""
     try:
@@ -112,7 +112,7 @@ def start_detached(words: Sequence[str], name: str, wait: bool) -> str:
     if facts["State"]["Status"] == "exited":
         raise how_it_ended(name, facts, last_words(identity), seen=False)
     if not up:
-        say(f"{name} does not answer yet: invoke logs --name {name} shows what it writes")
+        say(f"{name} does not answer yet: invoke logs --name {name} shows what it writes", quiet)
     return identity
 
 
@@ -143,7 +143,7 @@ def follow(words: Sequence[str], name: str, interactive: bool) -> None:
         raise Exit(code=code)
 
 
-def wait_or_stop(child: subprocess.Popen[bytes], identity: str, name: str) -> bool:
+def wait_or_stop(child: subprocess.Popen[Any], identity: str, name: str) -> bool:
     """Wait for the end of `docker start`; whether a signal brought it."""
     while child.poll() is None and not was_stopped():
         wait(child, 0.2)
@@ -158,17 +158,16 @@ def wait_or_stop(child: subprocess.Popen[bytes], identity: str, name: str) -> bo
 
 def stop_in_order(identity: str, seconds: int) -> None:
     """Stop a container. Its signal is sent again, later and later: a node that is only starting loses it."""
-    engine = [*map(str, client().docker_cmd)]
-    with subprocess.Popen([*engine, "stop", f"--time={seconds}", identity], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          start_new_session=True) as child:  # fmt: skip
+    engine, nowhere = [*map(str, client().docker_cmd)], {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with started([*engine, "stop", f"--time={seconds}", identity], **nowhere) as child:
         pause = 0.5
         while not wait(child, pause):
-            again = [*engine, "kill", "--signal=TERM", identity]
-            subprocess.run(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, check=False)
+            with started([*engine, "kill", "--signal=TERM", identity], **nowhere) as again:
+                again.wait()
             pause *= 2
 
 
-def wait(child: subprocess.Popen[bytes], seconds: float) -> bool:
+def wait(child: subprocess.Popen[Any], seconds: float) -> bool:
     """Whether a process ends within so many seconds."""
     until = time.monotonic() + seconds
     while child.poll() is None and time.monotonic() < until:
