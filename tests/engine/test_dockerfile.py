@@ -43,9 +43,9 @@ def test_plain_buildx_without_the_history(tiny: Desk) -> None:
     assert tiny.node(container, "eval", "tiny:answer().") == "42"
 
 
-def git_printed(desk: Desk) -> str:
+def git_printed(desk: Desk, *args: str) -> str:
     """git=DIR, as --dry-run prints it."""
-    return next(word for word in shlex.split(desk.invoke("build", "--dry-run").out) if word.startswith("git="))
+    return next(word for word in shlex.split(desk.invoke("build", "--dry-run", *args).out) if word.startswith("git="))
 
 
 def hook(desk: Desk, before_or_after: str, task: str, script: str) -> None:
@@ -166,7 +166,7 @@ def test_one_of_several_releases(tiny: Desk) -> None:
         there = tiny.docker("run", "--rm", "--entrypoint=ls", tiny.reference(), "/opt")
         assert there == release
     bases = f"--build-arg=BUILD_BASE={tiny.engine.build_base} --build-arg=RUN_BASE={tiny.engine.run_base}"
-    said = tiny.sh(f"docker buildx build --build-context={git_printed(tiny)} {bases} .", code=1).err
+    said = tiny.sh(f"docker buildx build --build-context={git_printed(tiny, '--release=tiny')} {bases} .", code=1).err
     assert "several releases" in said
     assert "RELEASE=" in said
 
