@@ -503,7 +503,7 @@ said=$1
 plugin=$2
 shift 2
 hex=/run/secrets/hex.config
-index=/root/.cache/rebar3/hex/packages.idx
+index=${REBAR_CACHE_DIR:-/root/.cache/rebar3}/hex/packages.idx
 asked=$(mktemp)
 trap 'rm -f "$asked"' EXIT
 fail() {
