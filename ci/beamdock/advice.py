@@ -20,6 +20,7 @@ from .declare import Common
 from .dependencies import OF_APPLICATIONS
 from .files import find, read_text, real
 from .git import git
+from .leftout import left_out, sentence
 from .progress import Built
 from .project import Project
 from .terms import Atom, TermError, Tuple, entries, erlang, read_terms, tuples
@@ -241,6 +242,9 @@ def warnings(project: Project) -> list[Warning]:
             found.append(Warning(f"rebar.config names {name}, which does not exist", "rebar3 makes no release without it"))
         for line, name in absent_overlays(root, relx_options(terms, settings.profile)):
             found.append(Warning(f"rebar.config:{line} copies {name}, which does not exist", "rebar3 makes no release without it"))
+    file, found_out = left_out(project)
+    if out := [path for path, sure in found_out.items() if not sure]:
+        found.append(Warning(*sentence(file, out)))
     everywhere = [terms, *applications(root)]
     plugins = dict.fromkeys(name for each in everywhere for name in unpinned(each, settings.profile))
     if loose := [name for name in plugins if not (root / "_checkouts" / name).exists()]:

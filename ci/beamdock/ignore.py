@@ -9,30 +9,35 @@ import posixpath
 import re
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Optional
 
 
 @dataclass(frozen=True)
 class Ignore:
-    """The patterns of an ignore file in their order: does it let in again (a leading !), and what it matches."""
+    """The patterns of an ignore file in their order, with what each matches; one with a leading ! lets in again."""
 
-    patterns: tuple[tuple[bool, re.Pattern[str]], ...] = ()
+    patterns: tuple[tuple[str, re.Pattern[str]], ...] = ()
     _folders: dict[str, tuple[bool, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def excludes(self, path: str) -> bool:
         """Is a path (relative to the context, with slashes) kept out? The last pattern that matches it, or a folder above it,
         decides."""
         excluded = False
-        for (lets_in, _), matches in zip(self.patterns, self._matches(path)):
-            excluded = not lets_in if matches else excluded
+        for (text, _), matches in zip(self.patterns, self._matches(path)):
+            excluded = not text.startswith("!") if matches else excluded
         return excluded
 
     def excludes_all(self, folder: str) -> bool:
         """Is all that is in a folder kept out? Not where a pattern that lets in again may match below it."""
         below = f"{folder}/"
-        heads = [re.findall(r"^[\w/]*", pattern.pattern)[0] for lets_in, pattern in self.patterns if lets_in]
+        heads = [re.findall(r"^[\w/]*", pattern.pattern)[0] for text, pattern in self.patterns if text.startswith("!")]
         return self.excludes(folder) and not any(below.startswith(head) or head.startswith(below) for head in heads)
+
+    def names(self, path: str, folder: str) -> bool:
+        """Does a pattern that begins with the folder keep the path out?"""
+        own = [pattern for text, pattern in self.patterns if text.startswith(f"{folder}/")]
+        return any(pattern.fullmatch(str(part)) for pattern in own for part in (path, *PurePosixPath(path).parents))
 
     def _matches(self, path: str) -> tuple[bool, ...]:
         """Which patterns match the path or a folder above it. BuildKit walks down, and leaves out what would change nothing: a pattern
@@ -40,7 +45,8 @@ class Ignore:
         parent = posixpath.dirname(path)
         above = self._of_folder(parent) if parent else (False,) * len(self.patterns)
         found, excluded = [], False
-        for (lets_in, pattern), inherited in zip(self.patterns, above):
+        for (text, pattern), inherited in zip(self.patterns, above):
+            lets_in = text.startswith("!")
             matches = inherited or (lets_in == excluded and bool(pattern.fullmatch(path)))
             excluded = not lets_in if matches else excluded
             found.append(matches)
@@ -63,7 +69,7 @@ def read_ignore(text: str) -> Ignore:
         lets_in = words.startswith("!")
         pattern = cleaned(words[lets_in:].strip())
         if matcher := matcher_of(pattern):
-            found.append((lets_in, matcher))
+            found.append(("!" * lets_in + pattern, matcher))
     return Ignore(tuple(found))
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from .files import find, read_bytes, read_text, refuse_links, write_whole
 from .flags import InitFlags
-from .rebar import PROD_RELX, has_runtime
+from .rebar import PROD_RELX, has_runtime, where_to_add
 from .terms import TermError, read_terms, tuples
 from .words import KEY, failure, result, say
 
@@ -54,20 +54,22 @@ def relx_advice(text: str, profile: str) -> list[str]:
     options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in tuples(section[1])}
     advice = []
     if "release" not in options:
-        advice.append("rebar.config has no release; add, with names of yours:\n  {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}.")
+        where, paste = where_to_add(
+            "relx", "{release, {NAME, {git, long}}, [APPLICATION]}", next((t.line for t in tuples(terms) if t[0] == "relx"), 0)
+        )
+        advice.append(f"rebar.config has no release; add{where}, with names of yours:\n  {paste}")
     if not chosen and profile != "default":
-        body = f"{{{profile}, [{PROD_RELX}]}}"
-        where = f" at rebar.config:{groups[0].line}, inside its profiles" if groups else ""
-        advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {body if groups else f'{{profiles, [{body}]}}.'}")
+        where, paste = where_to_add("profiles", f"{{{profile}, [{PROD_RELX}]}}", groups[0].line if groups else 0)
+        advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {paste}")
     elif sections and not has_runtime(terms, profile):
         mine = [t for p in chosen for t in tuples(p[1]) if t[0] == "relx"]
         line = (mine or chosen or sections)[0].line
-        place = f"set in profile {profile}" if chosen else "add at the end of its relx"
+        inside = f"add inside profile {profile}" if chosen and not mine else "add at the end of its relx"
         paste = PROD_RELX if chosen and not mine else "{mode, prod}"
-        advice.append(f"rebar.config:{line} makes a release without the Erlang runtime; {place}:\n  {paste}")
+        advice.append(f"rebar.config:{line} makes a release without the Erlang runtime; {inside}:\n  {paste}")
     if options.get("extended_start_script") == "false":
         advice.append(
-            f"rebar.config:{sections[-1].line} turns the extended start script off; write in its relx:\n  {{extended_start_script, true}}"
+            f"rebar.config:{sections[-1].line} turns the extended start script off; write instead:\n  {{extended_start_script, true}}"
         )
     return advice
 

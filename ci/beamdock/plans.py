@@ -13,6 +13,7 @@ from .files import find, read_text
 from .flags import BuildFlags, ImageFlags
 from .history import git_context, history_needed, origin_of
 from .keys import states
+from .leftout import refuse_left_out
 from .model import ACCESS, Build
 from .private import authority_of, git_rules, secrets_for, ssh_for
 from .project import Project
@@ -51,6 +52,8 @@ def plan_build(
             raise failure(f"{shown(tag)} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
     if long := next((name for name, value in build_args.items() if len(value.encode("utf-8", "surrogateescape")) > MOST_BYTES), ""):
         raise failure(f"the build argument {long} has more than {MOST_BYTES} bytes", "what is longer belongs into a file")
+    if target in ("runner", "tarball"):
+        refuse_left_out(project)
     files = dependency_files(project.files, settings)
     if incremental and not flags.no_cache:
         build_args.update(states(project, build_args, files, target))

@@ -28,6 +28,8 @@ class Rebar:
     profiles: tuple[str, ...]
     scripted: bool
     runtime: bool = False  # does the release have the Erlang runtime without any profile?
+    profiles_line: int = 0  # where {profiles, ...} stands, and {relx, ...} at the top level; 0 for nowhere
+    relx_line: int = 0
 
 
 def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
@@ -46,7 +48,8 @@ def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
         found.setdefault(str(name), Release(str(name), version, t.line))
     default = next((t[1] for t in relx if t[0] == "default_release" and t[1]), "")
     default = default[0] if isinstance(default, Tuple) else default
-    return Rebar(tuple(found.values()), str(default), tuple(str(p[0]) for p in profiles), scripted, has_runtime(terms, "default"))
+    lines = [next((t.line for t in tuples(terms) if t[0] == key), 0) for key in ("profiles", "relx")]
+    return Rebar(tuple(found.values()), str(default), tuple(str(p[0]) for p in profiles), scripted, has_runtime(terms, "default"), *lines)
 
 
 def has_runtime(terms: Any, profile: str) -> bool:
@@ -80,6 +83,12 @@ def locked_names(lock: str) -> frozenset[str]:
     return frozenset(map(name_of, pinned)) if isinstance(pinned, list) else frozenset()
 
 
+def where_to_add(key: str, entry: str, line: int) -> tuple[str, str]:
+    """Where to paste an entry of a list in rebar.config, and what. Of a second {profiles, ...} or {relx, ...} rebar3 would forget the
+    other's entries in silence. line: where the first stands, or 0."""
+    return (f" at rebar.config:{line}, inside its {key}", entry) if line else ("", f"{{{key}, [{entry}]}}.")
+
+
 # No option of the top level undoes it.
 PROD_RELX = "{relx, [{mode, prod}]}"
 
@@ -88,7 +97,8 @@ def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
     """The release to build; an error where rebar.config leaves a choice, or has none."""
     if rebar.releases and not rebar.scripted and profile not in (*rebar.profiles, "default"):
         instead = "`profile: default` in invoke.yaml: its relx has the runtime already" if rebar.runtime else ""
-        hint = instead or f"add {{profiles, [{{{profile}, [{PROD_RELX}]}}]}}. or set `profile:` in invoke.yaml"
+        where, paste = where_to_add("profiles", f"{{{profile}, [{PROD_RELX}]}}", rebar.profiles_line)
+        hint = instead or f"add{where} {paste} or set `profile:` in invoke.yaml"
         raise failure(f"rebar.config has no profile {profile}", did_you_mean(profile, rebar.profiles) + hint)
     names = [r.name for r in rebar.releases]
     wanted = wanted or rebar.default
@@ -98,10 +108,8 @@ def choose_release(rebar: Rebar, wanted: str, profile: str) -> Release:
             raise failure(f"rebar.config has no release {wanted}", f"it has {', '.join(names)}" if names else "")
         return chosen[0] if chosen else Release(wanted, "", 0)
     if not names:
-        raise failure(
-            "rebar.config has no release",
-            "add {relx, [{release, {NAME, {git, long}}, [APPLICATION]}]}. or, where a script adds it, set `release:` in invoke.yaml",
-        )
+        where, paste = where_to_add("relx", "{release, {NAME, {git, long}}, [APPLICATION]}", rebar.relx_line)
+        raise failure("rebar.config has no release", f"add{where} {paste} or, where a script adds it, set `release:` in invoke.yaml")
     if len(names) > 1:
         raise failure(
             f"rebar.config:{rebar.releases[0].line} has {len(names)} releases, {', '.join(names[:-1])} and {names[-1]}",

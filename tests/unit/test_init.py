@@ -269,13 +269,13 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
         (
             RELX + "{profiles, [\n {prod, [\n  {relx, [{include_erts, false}]}]}]}.",
             [
-                "rebar.config:4 makes a release without the Erlang runtime; set in profile prod:\n  {mode, prod}",
+                "rebar.config:4 makes a release without the Erlang runtime; add at the end of its relx:\n  {mode, prod}",
             ],
         ),
         (
             RELX.replace("]}.", ", {dev_mode, true}]}.") + "{profiles, [{prod, [{erl_opts, []}]}]}.",
             [
-                f"rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n  {PROD_RELX}",
+                f"rebar.config:2 makes a release without the Erlang runtime; add inside profile prod:\n  {PROD_RELX}",
             ],
         ),
         (RELX.replace("]}.", ", {dev_mode, true}]}.") + ERTS, []),
@@ -283,11 +283,11 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
         (RELX + "{profiles, [{prod, [{relx, [{mode, prod}]}]}]}.", []),
         (
             RELX.replace("]}.", ", {mode, dev}]}.") + ERTS,
-            ["rebar.config:2 makes a release without the Erlang runtime; set in profile prod:\n  {mode, prod}"],
+            ["rebar.config:2 makes a release without the Erlang runtime; add at the end of its relx:\n  {mode, prod}"],
         ),
         (
             ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, false}]}.',
-            ["rebar.config:2 turns the extended start script off; write in its relx:\n  {extended_start_script, true}"],
+            ["rebar.config:2 turns the extended start script off; write instead:\n  {extended_start_script, true}"],
         ),
         (ERTS + '{relx, [{release, {tiny, "1"}, [tiny]}]}.', []),
         ("{relx, [}.", [f"rebar.config:1 can't be read (a term is missing before }}.); does its profile prod have {PROD_RELX}?"]),
