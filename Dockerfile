@@ -155,6 +155,8 @@ dependencies(Known, State, Base, Profile, Command) ->
     Before = maps:get(libraries, Known, #{}),
     Locks = locks(),
     Before =:= #{} orelse sh(unpack(State ++ "/libraries.tar", Base)),
+    Before =/= #{} orelse seed(State, Base, Locks),
+    Partial = maps:get(partial, Known, false),
     % rebar3 looks at versions alone, and two sources may have the same.
     Old = maps:get(locks, Known, #{}),
     [sh(["rm -rf ", q(D ++ "/lib/" ++ Name)]) || Name <- maps:keys(Old), maps:get(Name, Old) =/= maps:get(Name, Locks, none), D <- [Base ++ "/default", Profile]],
@@ -166,11 +168,11 @@ dependencies(Known, State, Base, Profile, Command) ->
     Users = users(Names, maps:keys(Now) -- Changed),
     % What is no longer a dependency is not linked into the profile.
     Gone = ls(Base ++ "/default/lib") -- ls(Profile ++ "/lib"),
-    Anew = Before =/= #{} andalso (First =/= 0 orelse Gone =/= [] orelse moved(Before, Now) orelse everywhere(Transforms)
+    Anew = Before =/= #{} andalso ((First =/= 0 andalso not Partial) orelse Gone =/= [] orelse moved(Before, Now) orelse everywhere(Transforms)
         orelse [L || L <- Changed, What <- [native, plugins], is_map_key(L, Before), differs(What, L, Before, Now)] =/= []),
     Libraries = if
-        Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse halt(1), libraries(Base, Profile);
-        First =/= 0 -> halt(First);
+        Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse leave(State, Base, Profile, Locks, 1), libraries(Base, Profile);
+        First =/= 0 -> leave(State, Base, Profile, Locks, First);
         Before =/= #{}, Users =/= [] ->
             [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- Users],
             run(Command) =:= 0 orelse halt(1),
@@ -180,6 +182,25 @@ dependencies(Known, State, Base, Profile, Command) ->
     % For the next step, which finds the same layer.
     ok = file:write_file(?LIBRARIES, term_to_binary(Libraries)),
     #{libraries => Libraries, locks => Locks}.
+
+%% End with what has been fetched, and compiled whole: the next try goes on from there.
+leave(State, Base, Profile, Locks, Code) ->
+    Libraries = libraries(Base, Profile),
+    Whole = [L || L <- maps:keys(Libraries), filelib:wildcard(L ++ "/ebin/*.app") =/= []],
+    [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- maps:keys(Libraries) -- Whole],
+    save(State, #{libraries => maps:with(Whole, Libraries), locks => Locks, partial => true}, own(Base)),
+    halt(Code).
+
+%% Another state of the project, with other packages in its toolchain, say: what git has fetched for it can stay where the lock
+%% wants that very commit, without what was compiled in it. Packages of Hex are in rebar3's own cache.
+seed(State, Base, Locks) ->
+    Tar = lists:last(["" | [F || {_, F} <- lists:sort([{filelib:last_modified(F), F} || F <- filelib:wildcard(filename:dirname(State) ++ "/*/libraries.tar")])]]),
+    Pins = [{Name, Ref} || {Name, {{_, {git, _, {ref, Ref}}, _}, _}} <- maps:to_list(Locks)],
+    From = Base ++ "/seed",
+    Tar =:= "" orelse Pins =:= [] orelse sh([["mkdir -p ", q(From), " ", q(Base ++ "/default/lib"), "; tar -C ", q(From), " -xf ", q(Tar), " ./default/lib || true\n"],
+        [["library=", q([From, "/default/lib/", Name]), "; if [ \"$(git -C \"$library\" rev-parse HEAD 2>/dev/null)\" = ", q(Ref), " ] && "
+            "git -C \"$library\" reset --quiet --hard && git -C \"$library\" clean -ffdxq; then mv \"$library\" ", q(Base ++ "/default/lib"), "; fi\n"] || {Name, Ref} <- Pins],
+        "rm -rf ", q(From)]).
 
 %% What rebar.lock says of each dependency: its source, and the digests of packages.
 locks() ->
@@ -478,15 +499,23 @@ mirror=$({ echo "${HEX_MIRROR:-}"; grep -ho 'repo_\(url\|public_key\)[^}]*' reba
 packages=${REBAR_CACHE_DIR:-/root/.cache/rebar3}/hex/packages.idx
 said=$(mktemp)
 code=$(mktemp)
-trap 'rm -f "$said" "$code" /root/.config/rebar3/hex.config' EXIT
-{ "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | tee "$said"
-# rebar3 breaks long lines.
-lines=$(tr -s ' \n' ' ' < "$said" | sed 's/ ===> /\n/g; s/^===> //')
-# It goes on without a plugin. That would be what is cached, whatever credentials come next: one of rebar.config's own must be there.
-plugin=''
-for name in $(echo "$lines" | sed -n 's/^Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/p'); do
-  if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then plugin=$name; fi
+lost=$(mktemp)
+process=$(mktemp)
+trap 'rm -f "$said" "$code" "$lost" "$process" /root/.config/rebar3/hex.config' EXIT
+# rebar3 goes on without a plugin. That would be what is cached, whatever credentials come next: one of rebar.config's own must be
+# there. It says so before it compiles the dependencies, which may take minutes: they are not begun.
+{ sh -c 'echo $$ > "$0"; exec "$@"' "$process" "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | while IFS= read -r line; do
+  printf '%s\n' "$line"
+  printf '%s\n' "$line" >> "$said"
+  case $line in
+    '===> Errors loading plugin '*)
+      name=$(echo "$line" | sed 's/^===> Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/')
+      if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then echo "$name" > "$lost"; fi
+      ;;
+    '===> Compiling '*) if [ -s "$lost" ]; then kill -9 "$(cat "$process")" 2>/dev/null || true; fi ;;
+  esac
 done
+plugin=$(cat "$lost")
 if [ "$(cat "$code")" = 0 ] && [ -z "$plugin" ]; then
   mkdir -p /app/packages/hex
   [ ! -e "$packages" ] || cp "$packages" /app/packages/hex

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .caches import about_deps, compiled_before, keep_cache, with_caches, write_record
+from .caches import about_deps, compiled_before, keep_cache, why_again, with_caches, write_record
 from .contexts import write_contexts
 from .declare import Common
 from .docker import Builder, ask_docker, command_of, require_buildx, started, watched
@@ -119,6 +119,8 @@ def build_image(plan: Build, flags: Common) -> list[Built]:
     if flags.dry_run:
         result(shlex.join(command_of(plan, **more)))
         return []
+    if why := why_again(plan):
+        say(why, flags.quiet)
     built = run_to_the_end(plan, more, flags)
     keep_cache(built.plan, built.log, flags)
     write_record(built.plan, builder)

@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from pathlib import Path
+from typing import Any
 
 from invoke.exceptions import Exit
 
@@ -157,12 +158,25 @@ def explain_key(plan: Build) -> None:
     """Print what goes into the dependencies' key, and how it stands to the last build."""
     parts = digests(plan)
     before = last_build(plan.project).get("parts")
-    rows = [(name, digest[:12], "" if before is None else state(before.get(name), digest)) for name, digest in parts.items()]
-    rows += [(name, "-", "gone") for name in before or {} if name not in parts]
+    rows = [(name, parts.get(name, "-")[:12], "" if before is None else how) for name, how in compared(before or {}, parts).items()]
     width = max(len(in_a_line(name)) for name, _, _ in rows)
     for name, digest, how in rows:
         result(f"{in_a_line(name):<{width}}  {digest:<12}  {how}".rstrip())
 
 
-def state(before: Optional[str], now: str) -> str:
-    return "new" if before is None else "same" if before == now else "changed"
+def compared(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """How each part of the dependencies' key stands to the last build's: new, same, changed or gone. Both by name."""
+    found = {name: "new" if name not in before else "same" if before[name] == digest else "changed" for name, digest in now.items()}
+    return {**found, **{name: "gone" for name in before if name not in now}}
+
+
+def why_again(plan: Build) -> str:
+    """Why all dependencies are compiled again, where the last build's can't be gone on from; '' where they can, or are not compiled.
+    Another version of one is in rebar.config and rebar.lock, and is compiled by itself."""
+    before = last_build(plan.project).get("parts")
+    if not before or plan.deps or compiled_before(plan):
+        return ""
+    parts = {name: how for name, how in compared(before, digests(plan)).items() if how != "same"}
+    at_a_desk = "STORE" in plan.build_args
+    names = [f"{name} is {how}" for name, how in parts.items() if not at_a_desk or Path(name).name not in ("rebar.config", "rebar.lock")]
+    return f"the dependencies are compiled again: {', '.join(map(in_a_line, names[:3]))}" if names else ""

@@ -128,6 +128,37 @@ def test_a_bumped_dependency(shop: Shop) -> None:
     assert ": dependencies compiled (1 module), 0 modules compiled" in shop.desk.invoke("build").err
 
 
+def test_another_package_of_the_toolchain(shop: Shop) -> None:
+    """All is compiled again, as its C code may need it; nothing is fetched again but what is another version, and it is said why."""
+    before = shop.compiled()
+    shop.desk.repo.settings("  network: host\n  build_packages: [zlib1g-dev]\n")
+    asked = len(shop.host.fetched())
+    said = shop.desk.invoke("build").err
+    assert shop.host.fetched()[asked:] == []
+    assert "\nthe dependencies are compiled again: BUILD_PACKAGES (build argument) is new\n" in said
+    assert shop.as_from_nothing(before) == (set(LIBRARIES), [])
+    shop.desk.repo.settings("  network: host\n  build_packages: [zlib1g-dev, m4]\n")
+    shop.bump("plain")
+    del shop.tags["far"]
+    shop.configure()
+    assert shop.as_from_nothing(before) == (set(LIBRARIES) - {"far"}, ["plain"])
+
+
+def test_what_a_failed_step_leaves(shop: Shop) -> None:
+    """A dependency does not compile: what was fetched, and what was compiled whole, is there at the next try, and at the one after."""
+    shop.host.library("plain", {**needs("plain"), "src/plain.erl": "-module(plain).\n-export(.\n"}, "v2")
+    shop.tags["plain"] = "v2"
+    shop.configure()
+    shop.desk.invoke("build", code=1)
+    asked = len(shop.host.fetched())
+    for _ in range(2):
+        said = shop.desk.invoke("build", code=1).err
+        assert shop.host.fetched()[asked:] == []
+    assert said.splitlines()[-2].startswith("error: ") and "plain.erl" in said
+    shop.bump("plain")
+    assert shop.as_from_nothing({})[1] == ["plain"]
+
+
 @pytest.mark.parametrize(
     ("name", "files", "compiled"),
     [
