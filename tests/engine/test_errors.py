@@ -76,12 +76,12 @@ def test_no_dockerfile(tiny: Desk) -> None:
     assert "dockerfile:" in hint
 
 
-TASKS = ("build", "run", "attach", "shell", "logs", "ps", "stop", "diff")
+TASKS = ("build", "run", "attach --dry-run", "eval 1", "shell", "logs", "ps", "stop", "diff")
 
 
 def test_no_engine(tiny: Desk, tmp_path: Path) -> None:
     for task in TASKS:
-        error, hint = refused(tiny, task, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+        error, hint = refused(tiny, *task.split(), env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
         assert "no Docker engine answers" in error
         assert "DOCKER_HOST" in hint
 
@@ -90,7 +90,7 @@ def test_no_docker(tiny: Desk, tmp_path: Path) -> None:
     """A PATH with git on it, and no docker."""
     (tmp_path / "git").symlink_to(str(shutil.which("git")))
     for task in TASKS:
-        error, hint = refused(tiny, task, env={"PATH": str(tmp_path)})
+        error, hint = refused(tiny, *task.split(), env={"PATH": str(tmp_path)})
         assert "docker is not installed" in error
         assert hint
 

@@ -98,7 +98,7 @@ def test_several_containers(desk28: Desk) -> None:
     names = [f"{desk28.repo.image}-{n}" for n in ("a", "b")]
     for name in names:
         desk28.invoke("run", "--detach", "--name", name)
-    for task in ("eval 1", "shell", "stop", "logs", "diff"):
+    for task in ("attach --dry-run", "eval 1", "shell", "stop", "logs", "diff"):
         said = desk28.invoke(*task.split(), code=2).err
         assert all(name in said for name in names)
         assert re.search(r"^hint: .*--name", said, re.MULTILINE)
@@ -110,7 +110,7 @@ def test_several_containers(desk28: Desk) -> None:
 
 
 def test_no_container(desk28: Desk) -> None:
-    for task in ("eval 1", "shell", "stop", "logs", "diff"):
+    for task in ("attach --dry-run", "eval 1", "shell", "stop", "logs", "diff"):
         said = desk28.invoke(*task.split(), code=1).err
         assert said.startswith("error: no container of this project")
         assert "hint: invoke run" in said
