@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ from typing import Any
 import pexpect
 
 from kit.repos import Desk
+
+
+def heed_hangup() -> None:
+    """Whoever runs the tests may do it under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
@@ -23,6 +29,7 @@ def typing(desk: Desk, *args: str) -> Iterator[pexpect.spawn[str]]:
         timeout=30,
         encoding="utf-8",
         dimensions=(40, 200),
+        preexec_fn=heed_hangup,
     )
     try:
         yield child
