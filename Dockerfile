@@ -171,8 +171,8 @@ dependencies(Known, State, Base, Profile, Command) ->
     Anew = Before =/= #{} andalso ((First =/= 0 andalso not Partial) orelse Gone =/= [] orelse moved(Before, Now) orelse everywhere(Transforms)
         orelse [L || L <- Changed, What <- [native, plugins], is_map_key(L, Before), differs(What, L, Before, Now)] =/= []),
     Libraries = if
-        Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse leave(State, Base, Profile, Locks, 1), libraries(Base, Profile);
-        First =/= 0 -> leave(State, Base, Profile, Locks, First);
+        Anew -> sh(["rm -rf ", q(Base)]), run(Command) =:= 0 orelse leave(State, Known, Base, Profile, Locks, 1), libraries(Base, Profile);
+        First =/= 0 -> leave(State, Known, Base, Profile, Locks, First);
         Before =/= #{}, Users =/= [] ->
             [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- Users],
             run(Command) =:= 0 orelse halt(1),
@@ -183,12 +183,16 @@ dependencies(Known, State, Base, Profile, Command) ->
     ok = file:write_file(?LIBRARIES, term_to_binary(Libraries)),
     #{libraries => Libraries, locks => Locks}.
 
-%% End with what has been fetched, and compiled whole: the next try goes on from there.
-leave(State, Base, Profile, Locks, Code) ->
+%% End with what has been fetched, and compiled whole: the next try goes on from there. Not where it is less than was there, as
+%% where nothing could be fetched.
+leave(State, Known, Base, Profile, Locks, Code) ->
     Libraries = libraries(Base, Profile),
     Whole = [L || L <- maps:keys(Libraries), filelib:wildcard(L ++ "/ebin/*.app") =/= []],
     [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- maps:keys(Libraries) -- Whole],
-    save(State, #{libraries => maps:with(Whole, Libraries), locks => Locks, partial => true}, own(Base)),
+    Old = maps:get(locks, Known, #{}),
+    Pin = fun(L, In) -> maps:get(filename:basename(L), In, none) end,
+    Lost = [L || L <- maps:keys(maps:get(libraries, Known, #{})) -- Whole, Pin(L, Old) =:= Pin(L, Locks)],
+    Lost =/= [] orelse save(State, #{libraries => maps:with(Whole, Libraries), locks => Locks, partial => true}, own(Base)),
     halt(Code).
 
 %% Another state of the project, with other packages in its toolchain, say: what git has fetched for it can stay where the lock

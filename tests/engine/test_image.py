@@ -46,7 +46,12 @@ def test_configuration(image: Desk) -> None:
     env = dict(pair.split("=", 1) for pair in config["Env"])
     assert env.items() >= {"LANG": "C.UTF-8", "RELX_OUT_FILE_PATH": "/tmp", "LOGGER_LEVEL": "info"}.items()
     assert not [name for name in env if re.search("COOKIE|PASSWORD|SECRET|TOKEN", name)]
-    assert config["Labels"] == {"org.opencontainers.image.revision": image.repo.head, "beamdock.project": image.repo.image}
+    assert config["Labels"] == {
+        "org.opencontainers.image.revision": image.repo.head,
+        "beamdock.project": image.repo.image,
+        "beamdock.origin": f"{image.repo.git('rev-list', '--max-parents=0', 'HEAD')} /",
+        "beamdock.writable": "",
+    }
 
 
 def test_no_cookie(image: Desk) -> None:
