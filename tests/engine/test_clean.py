@@ -166,7 +166,7 @@ def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
     log = mine.repo.path / "_build" / "log"
     with log.open("w") as file:
         going = subprocess.Popen(
-            [sys.executable, "-m", "invoke", "build"],
+            [sys.executable, "-m", "invoke", "build", "--verbose"],
             cwd=mine.repo.path,
             env=mine.engine.env,
             stdout=file,
