@@ -105,9 +105,9 @@ with rooms(
     from ci.beamdock.publish import no_new_tags, push_deps, pushed_digest
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
     from ci.beamdock.start import start, stop_in_order
-    from ci.beamdock.tags import branch_tag, current_branch
+    from ci.beamdock.tags import branch_tag
     from ci.beamdock.terms import erlang
-    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, say, told
+    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, told
 
 open_streams()
 with told():
@@ -117,7 +117,7 @@ ENVIRONMENT = take_environment(os.environ)
 
 def project_of(c: Context, flags: Common) -> Project:
     """The project that a task is about."""
-    return read_project(Path(__file__).parent, c.config.get(KEY), ENVIRONMENT, flags)
+    return read_project(Path(__file__).parent, c.config.get(KEY), ENVIRONMENT, os.environ, flags)
 
 
 @command(ReleaseFlags, name="build", aliases=["release"])
@@ -126,8 +126,8 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     project = project_of(c, flags)
     what = f"release {project.release.name} as {project.settings.profile}"
     mode = project.settings.incremental
-    incremental = flags.incremental and not flags.cache_to and (mode == "always" or (mode == "desk" and not os.environ.get("CI")))
-    branch = current_branch(project.tree, os.environ)
+    incremental = flags.incremental and not flags.cache_to and (mode == "always" or (mode == "desk" and not project.environ.get("CI")))
+    branch = project.branch
     if flags.tarball:
         require_folder(Path(flags.tarball), "--tarball")
         # By way of a folder of our own, so that it is known which file is the new one.
@@ -135,12 +135,12 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         folder = Path(flags.tarball) if flags.dry_run else own
         draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
         plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
-        announce(project, f"packing {what}", flags)
+        announce(project, f"packing {what}", flags.out)
         try:
             with warned(project, flags.quiet) as builds:
-                builds += build_image(plan, flags)
+                builds += build_image(plan, flags.out)
             if builds:
-                say(summary(builds), flags.quiet)
+                flags.out.say(summary(builds))
                 make_folder(Path(flags.tarball))
                 for file in folder.iterdir():
                     result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
@@ -151,14 +151,14 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     draft = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
     draft = with_origin(draft) if flags.load else draft
     plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
-    announce(project, f"building {plan.tags[-1]}, {what}", flags)
+    announce(project, f"building {plan.tags[-1]}, {what}", flags.out)
     with warned(project, flags.quiet) as builds:
-        builds += build_image(plan, flags)
+        builds += build_image(plan, flags.out)
     if builds:
-        say(summary(builds), flags.quiet)
+        flags.out.say(summary(builds))
     if builds and flags.load:
         runs = flags.target == "runner"
-        say(f"next: {invoke(project, *(('run', 'console', 'push --branch') if runs else (f'shell --image {plan.tags[0]}',)))}", flags.quiet)
+        flags.out.say(f"next: {invoke(project, *(('run', 'console', 'push --branch') if runs else (f'shell --image {plan.tags[0]}',)))}")
         result(plan.tags[0])
 
 
@@ -184,21 +184,21 @@ def attach(c: Context, flags: ContainerFlags) -> None:
     chosen = container(project_of(c, flags), flags)
     if not flags.dry_run:
         require_node(chosen["Names"], chosen["ID"])
-    say(f"{chosen['Names']}: Ctrl-G then q leaves; q() would stop the node", flags.quiet or flags.dry_run)
-    act_on_terminal(flags, ["exec", *terminal(), chosen["ID"], "/release", "remote_console"])
+    flags.out.report(f"{chosen['Names']}: Ctrl-G then q leaves; q() would stop the node")
+    act_on_terminal(flags.out, ["exec", *terminal(), chosen["ID"], "/release", "remote_console"])
 
 
 @command(EvalFlags, name="eval", positional=["expression"])
 def evaluation(c: Context, flags: EvalFlags) -> None:
     """Evaluate an Erlang expression on the running node"""
-    evaluate_on(container(project_of(c, flags), flags), flags.expression, flags)
+    evaluate_on(container(project_of(c, flags), flags), flags.expression, flags.out)
 
 
 @command(RpcFlags, positional=["module", "function"])
 def rpc(c: Context, flags: RpcFlags) -> None:
     """Call a function on the running node; -- ARGS are its terms"""
     call = call_of(flags.module, flags.function, remainder())
-    evaluate_on(container(project_of(c, flags), flags), call, flags)
+    evaluate_on(container(project_of(c, flags), flags), call, flags.out)
 
 
 @command(ShellFlags)
@@ -209,16 +209,16 @@ def shell(c: Context, flags: ShellFlags) -> None:
         project = project_of(c, flags)
         require_docker()
         image = flags.image if isinstance(flags.image, str) else find_image(project, "")[0]
-        act_on_terminal(flags, ["run", "--rm", "--init", *terminal(), f"--entrypoint={words[0]}", image, *words[1:]])
+        act_on_terminal(flags.out, ["run", "--rm", "--init", *terminal(), f"--entrypoint={words[0]}", image, *words[1:]])
     else:
-        act_on_terminal(flags, ["exec", *terminal(), container(project_of(c, flags), flags)["ID"], *words])
+        act_on_terminal(flags.out, ["exec", *terminal(), container(project_of(c, flags), flags)["ID"], *words])
 
 
 @command(LogsFlags)
 def logs(c: Context, flags: LogsFlags) -> None:
     """Show what the node has written"""
     options = [*(["--follow"] if flags.f else []), *([f"--tail={flags.tail}"] if flags.tail else [])]
-    act_on_terminal(flags, ["logs", *options, container(project_of(c, flags), flags, stopped=True)["ID"]])
+    act_on_terminal(flags.out, ["logs", *options, container(project_of(c, flags), flags, stopped=True)["ID"]])
 
 
 @command(Common)
@@ -227,7 +227,7 @@ def ps(c: Context, flags: Common) -> None:
     rows = "table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
     project = project_of(c, flags)
     require_docker()
-    if listed := act(flags, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}"):
+    if listed := act(flags.out, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}"):
         result(listed.rstrip("\n"))
 
 
@@ -236,8 +236,8 @@ def stop(c: Context, flags: StopFlags) -> None:
     """Stop the running container in order, and remove it"""
     chosen = container(project_of(c, flags), flags, stopped=True)
     if chosen["State"] != "running":
-        act(flags, "rm", "--volumes", chosen["ID"])
-        say(f"{chosen['Names']} had ended by itself; removed", flags.quiet or flags.dry_run)
+        act(flags.out, "rm", "--volumes", chosen["ID"])
+        flags.out.report(f"{chosen['Names']} had ended by itself; removed")
         return
     kept = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen["ID"]).strip() == "false"
     waiting = (
@@ -246,19 +246,19 @@ def stop(c: Context, flags: StopFlags) -> None:
         else None
     )
     if flags.kill or flags.dry_run:
-        act(flags, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
+        act(flags.out, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
     else:
         stop_in_order(chosen["ID"], flags.time)
     code = waiting.communicate()[0].strip() if waiting else ""
     if kept:
-        act(flags, "rm", "--volumes", chosen["ID"])
-    say(f"stopped {chosen['Names']}, exit code {code}", flags.quiet or flags.dry_run)
+        act(flags.out, "rm", "--volumes", chosen["ID"])
+    flags.out.report(f"stopped {chosen['Names']}, exit code {code}")
 
 
 @command(ContainerFlags)
 def diff(c: Context, flags: ContainerFlags) -> None:
     """Show what the container has written to its file system"""
-    lines = (act(flags, "diff", container(project_of(c, flags), flags, stopped=True)["ID"]) or "").splitlines()
+    lines = (act(flags.out, "diff", container(project_of(c, flags), flags, stopped=True)["ID"]) or "").splitlines()
     # On the containerd store --init shows, though it is the engine's own.
     own = {"A /usr/sbin/docker-init", "A /sbin/docker-init"} & set(lines)
     folders = {f"C {folder}" for line in own for folder in ("/usr/sbin", "/usr", "/sbin") if f"{folder}/" in line}
@@ -277,24 +277,24 @@ def push(c: Context, flags: PushFlags) -> None:
     if isinstance(flags.branch, str) and not flags.branch.strip():
         hint = "is the variable set that should have the name? --branch alone takes the branch that is checked out"
         raise failure("--branch= names no branch", hint)
-    branch = flags.branch if isinstance(flags.branch, str) else current_branch(project.tree, os.environ)
+    branch = flags.branch if isinstance(flags.branch, str) else project.branch
     if flags.branch and not branch:
         raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
     tags = target_tags(project, flags, branch if flags.branch else "")
     with contextlib.nullcontext(project) if flags.dry_run else frozen(project) as copied:
         plan = plan_caches(plan_build(copied, flags, flags.target, tags, PUSHED), branch, export=True)
         refuse_checkouts(copied, plan.contexts["deps"], flags.force)
-        announce(project, f"pushing {project.repository}", flags)
+        announce(project, f"pushing {project.repository}", flags.out)
         alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
         temporary = contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias])
         with temporary, warned(project, flags.quiet) as builds:
             if plan.deps and not flags.dry_run:
                 builds += push_deps(plan, alias, branch, flags)
-            builds += build_image(plan, flags)
+            builds += build_image(plan, flags.out)
     if builds:
-        say(summary(builds), flags.quiet)
+        flags.out.say(summary(builds))
         digest = pushed_digest(plan)
-        say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}", flags.quiet)
+        flags.out.say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}")
         result(f"{project.repository}@{digest}")
 
 
@@ -312,18 +312,18 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
         return
     if flags.push and not project.settings.registry:
         raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
-    plan = plan_deps(project, flags, [f"deps-{deps_key(draft)}"], output, current_branch(project.tree, os.environ))
-    announce(project, f"building the dependencies, {plan.tags[0]}", flags)
+    plan = plan_deps(project, flags, [f"deps-{deps_key(draft)}"], output, project.branch)
+    announce(project, f"building the dependencies, {plan.tags[0]}", flags.out)
     if flags.push and plan.deps and not flags.dry_run:
-        if deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
-            say("the registry has them already", flags.quiet)
+        if deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.out):
+            flags.out.say("the registry has them already")
             result(plan.tags[0])
             return
         plan = dataclasses.replace(plan, deps="")  # asked once
     with warned(project, flags.quiet) as builds:
-        builds += build_image(plan, flags)
+        builds += build_image(plan, flags.out)
     if builds:
-        say(summary(builds), flags.quiet)
+        flags.out.say(summary(builds))
         result(plan.tags[0])
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from .declare import Common
 from .dependencies import OF_APPLICATIONS
 from .files import find, read_text, real
 from .git import git
@@ -24,7 +23,7 @@ from .leftout import left_out, sentence
 from .progress import Built
 from .project import Project
 from .terms import Atom, TermError, Tuple, entries, erlang, read_terms, tuples
-from .words import KEY, say
+from .words import KEY, Out, say
 
 # What is in the environment when relx's extended start script fills the templates (rebar3 3.24), and in every container.
 START_SCRIPT = (
@@ -295,9 +294,9 @@ def warned(project: Project, quiet: bool) -> Iterator[list[Built]]:
     tell()
 
 
-def warn_of_run(project: Project, given: set[str], flags: Common) -> None:
+def warn_of_run(project: Project, given: set[str], out: Out) -> None:
     """Called before each container starts: what the work tree's templates would be filled with nothing for."""
     terms = read_terms(read_text(project.root / "rebar.config"))
     files = release_files(project.root, terms, project.settings.profile, "RELX_REPLACE_OS_VARS" in given)
     for file, line, name in missing(files.templates, given):
-        say(f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...", flags.quiet)
+        out.say(f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...")

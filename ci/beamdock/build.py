@@ -18,13 +18,12 @@ from typing import Any
 
 from .caches import about_deps, compiled_before, keep_cache, why_again, with_caches, write_record
 from .contexts import write_contexts
-from .declare import Common
 from .docker import Builder, ask_docker, command_of, require_buildx, started, watched
 from .explain import ANSI, Unexplained, explain
 from .model import Build
 from .progress import Built, engine_fault, last_error, of_cache, stages_run
 from .screen import Screen
-from .words import failure, result, say
+from .words import Out, failure, result, say
 
 
 def run_build(plan: Build, more: Mapping[str, Any], screen: Screen) -> bool:
@@ -60,35 +59,35 @@ def output_by(plan: Build, builder: Builder) -> dict[str, Any]:
     return {}
 
 
-def screen_for(flags: Common) -> Screen:
-    """As it comes on a terminal, or where that was asked for (BUILDKIT_PROGRESS is docker's own variable for it)."""
-    whole = os.isatty(2) or getattr(flags, "verbose", False) or os.environ.get("BUILDKIT_PROGRESS")
-    return Screen("none" if flags.quiet else "all" if whole else "steps")
+def screen_for(out: Out) -> Screen:
+    """The screen of a build: BuildKit's own words on a terminal, and where a form of them was asked for; else a line a step."""
+    whole = os.isatty(2) or out.progress
+    return Screen("none" if out.quiet else "all" if whole else "steps")
 
 
-def run_to_the_end(plan: Build, more: Mapping[str, Any], flags: Common) -> Built:
+def run_to_the_end(plan: Build, more: Mapping[str, Any], out: Out) -> Built:
     """Run a build, and again where it failed for the engine's fault, or for a cache's; what it did, or the error for people."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder, "metadata.json")
-        if os.isatty(2) and not flags.quiet:
+        if os.isatty(2) and not out.quiet:
             more = {**more, "metadata_file": metadata}
-        if getattr(flags, "verbose", False):
-            more = {**more, "progress": "plain"}
-        good = run_build(plan, more, screen := screen_for(flags))
+        if out.progress:
+            more = {**more, "progress": out.progress}
+        good = run_build(plan, more, screen := screen_for(out))
         for _ in range(3):  # each of an image's tags can be given by another build at the same moment
             if not good and (fault := engine_fault(screen.log)):
-                say(f"{fault}; once more", flags.quiet)
-                good = run_build(plan, more, screen := screen_for(flags))
+                out.say(f"{fault}; once more")
+                good = run_build(plan, more, screen := screen_for(out))
         if not good and (plan.imports or plan.hints or plan.deps) and of_cache(screen.log):
             reason = str(explain(screen.log, "docker buildx build").message).splitlines()[0]
-            say(f"a cache can't be used; once more without: {reason}", flags.quiet)
+            out.say(f"a cache can't be used; once more without: {reason}")
             plan = dataclasses.replace(plan, imports=(), hints=(), deps="")
-            good = run_build(plan, more, screen := screen_for(flags))
+            good = run_build(plan, more, screen := screen_for(out))
         error = None if good else explain(screen.log, "docker buildx build", plan.project.root, plan.project.settings.dockerfile)
         show(screen.end(not good, not isinstance(error, Unexplained) and "did not complete" in last_error(screen.log)))
         if error:
-            if flags.quiet and "output is above" in str(error.message):
+            if out.quiet and "output is above" in str(error.message):
                 say("".join(re.findall(r"^------\n(.*?)^------\n", ANSI.sub("", screen.log), re.MULTILINE | re.DOTALL)))
             raise error
         seconds = time.monotonic() - began
@@ -102,7 +101,7 @@ def show(written: bytes) -> None:
             written = written[os.write(2, written) :]
 
 
-def build_image(plan: Build, flags: Common) -> list[Built]:
+def build_image(plan: Build, out: Out) -> list[Built]:
     """Write the contexts, run the build and say what it did; with --dry-run print the command, and give none."""
     project = plan.project
     if not project.dockerfile:
@@ -111,17 +110,17 @@ def build_image(plan: Build, flags: Common) -> list[Built]:
     known = [] if plan.export else compiled_before(plan)
     answers: Sequence[tuple[str, str]] = ()
     builder = Builder("docker", direct=False)
-    if not flags.dry_run:
+    if not out.dry_run:
         builder, answers = require_buildx(*([about_deps(plan.deps)] if plan.deps and not known else []))
-    plan = dataclasses.replace(plan, deps="") if flags.dry_run else with_caches(plan, builder, known, answers, flags)
+    plan = dataclasses.replace(plan, deps="") if out.dry_run else with_caches(plan, builder, known, answers, out)
     write_contexts(project.root, project.context_folder, plan.contexts)
     more = output_by(plan, builder)
-    if flags.dry_run:
+    if out.dry_run:
         result(shlex.join(command_of(plan, **more)))
         return []
     if why := why_again(plan):
-        say(why, flags.quiet)
-    built = run_to_the_end(plan, more, flags)
-    keep_cache(built.plan, built.log, flags)
+        out.say(why)
+    built = run_to_the_end(plan, more, out)
+    keep_cache(built.plan, built.log, out)
     write_record(built.plan, builder)
     return [built]

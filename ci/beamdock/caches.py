@@ -12,7 +12,6 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from .declare import Common
 from .docker import Builder, ask_docker
 from .explain import ANSI
 from .files import read_bytes, write_whole
@@ -24,7 +23,7 @@ from .project import Project
 from .settings import BASE
 from .tags import branch_tag
 from .values import Wrong, cache_words, line, refuse_unpassable, shown
-from .words import DEPS_LABEL, failure, in_a_line, result, say
+from .words import DEPS_LABEL, Out, failure, in_a_line, result
 
 # Of the layers too that a build which compresses none has left.
 COMPRESSED = ",compression=gzip,force-compression=true"
@@ -113,15 +112,15 @@ def about_deps(reference: str) -> list[str]:
     return ["buildx", "imagetools", "inspect", "--format={{json .Image}}", reference]
 
 
-def deps_there(reference: str, answer: tuple[str, str], quiet: bool) -> bool:
+def deps_there(reference: str, answer: tuple[str, str], out: Out) -> bool:
     """Has the registry this dependency image, and is it one of ours? A registry that does not answer has none."""
-    out, err = answer
-    if err.strip() and not out.strip() and "not found" not in err:
-        say(f"going on without the dependencies' image: {err.strip().splitlines()[-1].removeprefix('ERROR: ')}", quiet)
-    return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in out.replace(" ", "")
+    found, err = answer
+    if err.strip() and not found.strip() and "not found" not in err:
+        out.say(f"going on without the dependencies' image: {err.strip().splitlines()[-1].removeprefix('ERROR: ')}")
+    return f'"{DEPS_LABEL}":"{reference.rpartition("deps-")[2]}"' in found.replace(" ", "")
 
 
-def with_caches(plan: Build, builder: Builder, known: Sequence[str], answers: Sequence[tuple[str, str]], flags: Common) -> Build:
+def with_caches(plan: Build, builder: Builder, known: Sequence[str], answers: Sequence[tuple[str, str]], out: Out) -> Build:
     """The build with the caches that are there and of use; an error where the engine can't export what it should. known: the
     build caches that need no help; answers: of the registry, about the dependencies' image, where it was asked already."""
     if plan.export and plan.export != "type=inline" and not builder.exports:
@@ -133,19 +132,19 @@ def with_caches(plan: Build, builder: Builder, known: Sequence[str], answers: Se
         return dataclasses.replace(plan, hints=(), deps="")
     if not plan.deps:
         return plan
-    if not deps_there(plan.deps, (answers or ask_docker(about_deps(plan.deps)))[0], flags.quiet):
+    if not deps_there(plan.deps, (answers or ask_docker(about_deps(plan.deps)))[0], out):
         return dataclasses.replace(plan, deps="")
     return dataclasses.replace(plan, hints=tuple(text for text in plan.hints if ":deps-of-" not in text))
 
 
-def keep_cache(plan: Build, log: str, flags: Common) -> None:
+def keep_cache(plan: Build, log: str, out: Out) -> None:
     """After a build: put a local cache in the place of the last one; say when an export failed, which BuildKit only shows."""
     fresh = plan.project.context_folder / "cache.new"
     if (fresh / "index.json").is_file():
         shutil.rmtree(fresh.with_suffix(""), ignore_errors=True)
         fresh.replace(fresh.with_suffix(""))
     if plan.export and (failed := re.search(r"^#(\d+) exporting cache.*(?:\n.*)*?^#\1 ERROR:? (.*)$", ANSI.sub("", log), re.MULTILINE)):
-        say(f"the cache was not exported: {failed[2]}", flags.quiet)
+        out.say(f"the cache was not exported: {failed[2]}")
 
 
 def plan_deps(project: Project, flags: BuildFlags, tags: Sequence[str], output: Mapping[str, str], branch: str) -> Build:

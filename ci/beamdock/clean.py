@@ -18,12 +18,11 @@ from invoke.exceptions import Exit
 
 from .containers import containers_of
 from .contexts import context_path, write_contexts
-from .declare import Common
 from .docker import act, docker, require_docker
 from .flags import CleanFlags
 from .project import Project
 from .tags import branch_tag
-from .words import PROJECT_LABEL, failure, say
+from .words import PROJECT_LABEL, Out, failure, say
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # as docker writes sizes
 
@@ -147,12 +146,12 @@ def layers(images: Sequence[Image]) -> set[tuple[str, str, int]]:
     return {(row[0], row[2], int(row[1])) for row in rows if len(row) == 3 and row[1].isdigit()}
 
 
-def removed(flags: Common, words: Sequence[str], what: str = "") -> bool:
+def removed(out: Out, words: Sequence[str], what: str = "") -> bool:
     """Run a docker command that removes something; False, and a word about it, where docker refuses: it has just come into use."""
     try:
-        act(flags, *words)
+        act(out, *words)
     except Exit as error:
-        say(f"left {what or words[-1]}: {error.message}", flags.quiet)
+        out.say(f"left {what or words[-1]}: {error.message}")
         return False
     return True
 
@@ -166,7 +165,7 @@ def emptied_mounts(project: Project, flags: CleanFlags) -> dict[str, int]:
         write_contexts(project.root, project.context_folder, {"clean": files})
         folder = context_path(project.context_folder, "clean", files)
         build = ["buildx", "build", "--no-cache", "--network=none", "--output=type=cacheonly", *platform, str(folder)]
-        rest = full_mounts(full) if removed(flags, build, "its caches") and not flags.dry_run else full
+        rest = full_mounts(full) if removed(flags.out, build, "its caches") and not flags.dry_run else full
         return {mount: size - rest.get(mount, 0) for mount, size in full.items() if size > rest.get(mount, 0)}
     return {}
 
@@ -187,8 +186,8 @@ def clean_project(project: Project, flags: CleanFlags) -> None:
     stay = [i for i in (*labelled, *others) if i not in old]
     own = layers(old) - layers(stay) if old and stay and not flags.dry_run else set()
 
-    containers = [identity for identity in going if removed(flags, ["rm", "--volumes", identity])]
-    images = [i for i in old if removed(flags, ["image", "rm", *(i.references or [i.identity])])]
+    containers = [identity for identity in going if removed(flags.out, ["rm", "--volumes", identity])]
+    images = [i for i in old if removed(flags.out, ["image", "rm", *(i.references or [i.identity])])]
     emptied = emptied_mounts(project, flags)
     freed = sum(emptied.values()) + sum(size for _, _, size in own if images == old)
 

@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.tasks import Task, task
 
 from .stop import stoppable
-from .words import failure, told
+from .words import Out, failure, told
 
 
 def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
@@ -27,6 +27,10 @@ class Common:
     dry_run: bool = flag(False, "print the docker commands, and run none")
     quiet: bool = flag(False, "print only results and errors")
     release: str = flag("", "the release, where rebar.config has several")
+
+    @property
+    def out(self) -> Out:
+        return Out(self.quiet, self.dry_run)
 
 
 def whole_number(name: str, text: str) -> int:

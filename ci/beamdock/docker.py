@@ -20,12 +20,11 @@ from typing import Any, Optional
 
 from invoke.exceptions import Exit
 
-from .declare import Common
 from .explain import explain
 from .model import Build
 from .screen import Screen
 from .stop import check_stopped, held, was_stopped
-from .words import failure, result
+from .words import Out, failure, result
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
 LEAST_BUILDX = (0, 13)
@@ -196,17 +195,17 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def act(flags: Common, *words: str) -> Optional[str]:
+def act(out: Out, *words: str) -> Optional[str]:
     """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
-    if flags.dry_run:
+    if out.dry_run:
         result(shlex.join(["docker", *words]))
         return None
     return docker(*words)
 
 
-def act_on_terminal(flags: Common, words: Sequence[str]) -> None:
+def act_on_terminal(out: Out, words: Sequence[str]) -> None:
     """The same for a command that a person talks to; its exit code becomes ours."""
-    if flags.dry_run:
+    if out.dry_run:
         result(shlex.join(["docker", *words]))
     elif code := foreground(words):
         raise Exit(code=code if code > 0 else 128 - code)  # as shells say that a signal has ended it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .declare import Common, flag
+from .words import Out
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,10 @@ class BuildFlags(Common):
     no_cache: bool = flag(False, "build every step anew")
     pull: bool = flag(False, "look for newer base images")
     verbose: bool = flag(False, "show all that BuildKit writes, also where it is not a terminal")
+
+    @property
+    def out(self) -> Out:
+        return Out(self.quiet, self.dry_run, "plain" if self.verbose else os.environ.get("BUILDKIT_PROGRESS", ""))  # docker's own
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from .declare import Common
 from .docker import act, client, docker, started
 from .explain import explain
 from .terms import Atom, read_terms, write_term
-from .words import failure, in_a_line, result, visible
+from .words import Out, failure, in_a_line, result, visible
 
 # What the node evaluates: an expression's text, and its value's in lines of hexadecimal digits, "v" or "e" first. The start script
 # asks by erl_call or by nodetool, which print texts each in its own way, and neither tells an exception from a value.
@@ -114,10 +113,10 @@ def call_of(module: str, function: str, arguments: Sequence[str]) -> str:
     return f"apply({write_term(Atom(module))}, {write_term(Atom(function))}, [{', '.join(terms)}])"
 
 
-def evaluate_on(row: Mapping[str, str], expression: str, flags: Common) -> None:
+def evaluate_on(row: Mapping[str, str], expression: str, out: Out) -> None:
     """Print the value of an expression on the node in a container; with --dry-run the command that asks for it."""
-    if flags.dry_run:
-        act(flags, "exec", row["ID"], "/release", "eval", f"{expression}.")
+    if out.dry_run:
+        act(out, "exec", row["ID"], "/release", "eval", f"{expression}.")
     else:
         result(evaluate(row["Names"], row["ID"], expression))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -72,8 +71,8 @@ def plan_build(
         build_args=build_args,
         contexts={name: files for name, files in contexts.items() if files},
         labels=labels if image else {},
-        secrets=secrets_for(project, check("secrets", flags.secret or [], "--secret"), contexts["deps"], os.environ),
-        ssh=ssh_for(project, check("ssh", flags.ssh, "--ssh"), os.environ),
+        secrets=secrets_for(project, check("secrets", flags.secret or [], "--secret"), contexts["deps"], project.environ),
+        ssh=ssh_for(project, check("ssh", flags.ssh, "--ssh"), project.environ),
         pull=flags.pull,
         no_cache=flags.no_cache,
         output=output,

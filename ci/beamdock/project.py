@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,9 +15,10 @@ from .files import expand, read_text
 from .git import Tree, look_at
 from .rebar import Release, choose_release, rebar_facts
 from .settings import PATH, Settings, check, resolve, yaml_lines
+from .tags import current_branch
 from .terms import TermError, read_terms
 from .values import Wrong, refuse, shown, writable_folder
-from .words import KEY, failure, say
+from .words import KEY, Out, failure
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Project:
     scripted: bool
     tree: Tree
     dockerfile: str
+    environ: Mapping[str, str] = field(default_factory=dict)  # the variables that a task was started with
     copy: Optional[Path] = None
 
     @property
@@ -38,6 +40,11 @@ class Project:
         """The image's name in a registry, in the form that the OCI distribution specification asks for."""
         name = self.release.name.lower()
         return self.settings.image or (name if re.fullmatch(PATH, name) else re.sub(r"[^a-z0-9]+", "-", name).strip("-")) or "release"
+
+    @property
+    def branch(self) -> str:
+        """The branch that is checked out, or that CI says it is building; '' where neither is known."""
+        return current_branch(self.tree, self.environ)
 
     @property
     def repository(self) -> str:
@@ -68,10 +75,11 @@ def with_config(folder: Path) -> Optional[Path]:
     return next((f for f in (folder, *folder.parents) if os.path.lexists(f / "rebar.config")), None)
 
 
-def read_project(home: Path, configured: Any, environment: Mapping[str, str], flags: Common) -> Project:
+def read_project(home: Path, configured: Any, environment: Mapping[str, str], environ: Mapping[str, str], flags: Common) -> Project:
     """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down.
 
-    home: the folder of tasks.py; configured: what Invoke has under our key; environment: INVOKE_BEAMDOCK_NAME, by name."""
+    home: the folder of tasks.py; configured: what Invoke has under our key.
+    environment: INVOKE_BEAMDOCK_NAME, by name; environ: all other variables."""
     root = with_config(home) or with_config(Path.cwd())
     if not root:
         below = sorted(f.parent.relative_to(home) for pattern in ("*/rebar.config", "*/*/rebar.config") for f in home.glob(pattern))
@@ -90,8 +98,8 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
     settings, sources = resolve(plain, environment, yaml_lines(files[0], plain) if files else {})
     given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
     settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
-    if not settings.hex_mirror and (variable := next((n for n in ("HEX_CDN", "HEX_MIRROR") if os.environ.get(n)), "")):
-        mirror = check("hex_mirror", os.environ[variable], variable)
+    if not settings.hex_mirror and (variable := next((n for n in ("HEX_CDN", "HEX_MIRROR") if environ.get(n)), "")):
+        mirror = check("hex_mirror", environ[variable], variable)
         settings, sources = dataclasses.replace(settings, hex_mirror=mirror), {**sources, "hex_mirror": variable}
     scripted = (root / "rebar.config.script").is_file()
     try:
@@ -115,7 +123,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], fl
         release, scripted = dataclasses.replace(release, version=version), False
     dockerfile = root / expand(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
     text = read_text(dockerfile) if os.path.lexists(dockerfile) else ""
-    return Project(root, settings, sources, release, scripted, look_at(root), text)
+    return Project(root, settings, sources, release, scripted, look_at(root), text, environ)
 
 
 def invoke(project: Project, *tasks: str) -> str:
@@ -124,5 +132,5 @@ def invoke(project: Project, *tasks: str) -> str:
     return ", ".join(f"invoke {name}{chosen}" for name in tasks)
 
 
-def announce(project: Project, what: str, flags: Common) -> None:
-    say(f"{project.release.name} {project.tree.commit[:8]} ({project.tree.branch or 'no branch'}): {what}", flags.quiet or flags.dry_run)
+def announce(project: Project, what: str, out: Out) -> None:
+    out.report(f"{project.release.name} {project.tree.commit[:8]} ({project.tree.branch or 'no branch'}): {what}")

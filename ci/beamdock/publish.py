@@ -17,22 +17,22 @@ from .model import PUSHED, Build
 from .progress import Built
 from .project import Project
 from .stop import held
-from .words import failure, say
+from .words import failure
 
 
 def push_deps(plan: Build, alias: Sequence[str], branch: str, flags: BuildFlags) -> list[Built]:
     """See to it that the registry has the dependencies' image, under its key and as the branch's. What fails here is said, and
     fails nothing, unless it is the registry: the image itself can be built without. What was built for it, if anything was."""
     try:
-        if plan.no_cache or plan.pull or not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.quiet):
+        if plan.no_cache or plan.pull or not deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.out):
             tags = [tag.rpartition(":")[2] for tag in (plan.deps, *alias)]
-            return build_image(dataclasses.replace(plan_deps(plan.project, flags, tags, PUSHED, branch), deps=""), flags)
+            return build_image(dataclasses.replace(plan_deps(plan.project, flags, tags, PUSHED, branch), deps=""), flags.out)
         for name in alias:
             docker("buildx", "imagetools", "create", "--tag", name, plan.deps)
     except Exit as error:
         if re.search(r"refused the (login|push)|does not take pushes|can't be reached", str(error.message)):
             raise  # so it will be with the image itself
-        say(f"the dependencies' image was not pushed: {str(error.message).removeprefix('error: ').splitlines()[0]}", flags.quiet)
+        flags.out.say(f"the dependencies' image was not pushed: {str(error.message).removeprefix('error: ').splitlines()[0]}")
     return []
 
 

@@ -35,7 +35,7 @@ def start(project: Project, flags: RunFlags, mode: Sequence[str], args: Sequence
     branch = branch_tag(project.tree.branch) if project.tree.branch else project.tree.commit[:12]
     name = flags.name or f"{project.image.replace('/', '-')}-{branch}"
     make_room(project, flags, name)
-    warn_of_run(project, variables_given(flags, config), flags)
+    warn_of_run(project, variables_given(flags, config), flags.out)
     detach, interactive = "--detach" in mode, "--tty" in mode
     words = run_command(project, flags, reference, config, [f"--name={name}", *mode, *([] if detach else ["--rm"])], args)
     old = age(project, config)
@@ -44,7 +44,7 @@ def start(project: Project, flags: RunFlags, mode: Sequence[str], args: Sequence
         leave = "Ctrl-G then q leaves, and ends the container" if interactive else "Ctrl-C stops it in order"
         say(f"starting {about}: {leave}", flags.quiet or flags.dry_run)
     if flags.dry_run:
-        act(flags, *words)
+        act(flags.out, *words)
     elif not detach:
         follow(words, name, interactive)
     else:
@@ -77,7 +77,7 @@ def make_room(project: Project, flags: RunFlags, name: str) -> None:
         return
     ours = any(row["ID"] == there["ID"] for row in containers_of(project, everything=True)) and not of_another(project, there["origin"])
     if ours and there["State"] in ("exited", "dead", "created"):
-        act(flags, "rm", "--volumes", there["ID"])
+        act(flags.out, "rm", "--volumes", there["ID"])
     elif ours:
         hint = f"{invoke(project, 'attach')} opens its shell, {invoke(project, 'stop')} ends it; --name gives this one another name"
         raise failure(f"this project's container {name} is there already ({there['Status']})", hint, 1)

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TextIO
 
 from invoke.exceptions import Exit
@@ -104,6 +105,24 @@ def result(text: str) -> None:
     except OSError as error:
         silence(1)
         raise failure(f"the result can't be written to stdout: {reason(error)}", code=1) from None
+
+
+@dataclass(frozen=True)
+class Out:
+    """How a task speaks. quiet: only results and errors. dry_run: docker's commands are printed, and none runs. progress: the form in
+    which BuildKit is asked to write, `plain` for example; '' for its own choice."""
+
+    quiet: bool = False
+    dry_run: bool = False
+    progress: str = ""
+
+    def say(self, text: str) -> None:
+        """Say a line to the person, unless --quiet was given."""
+        say(text, self.quiet)
+
+    def report(self, text: str) -> None:
+        """Say what is done now, or was: a dry run does nothing, and says nothing of it."""
+        say(text, self.quiet or self.dry_run)
 
 
 @contextlib.contextmanager

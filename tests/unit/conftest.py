@@ -177,7 +177,7 @@ def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Se
     version = given.pop("version_term", "1.0")
     there = root / "Dockerfile"
     dockerfile = given.pop("dockerfile_text", there.read_text() if there.exists() else DOCKERFILE)
-    return Project(root, Settings(**given), {}, Release(release, version, 1), False, tree, dockerfile)
+    return Project(root, Settings(**given), {}, Release(release, version, 1), False, tree, dockerfile, os.environ)
 
 
 def said(error: pytest.ExceptionInfo[Exit]) -> str:

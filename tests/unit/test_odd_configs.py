@@ -47,7 +47,7 @@ def outcome(root: Path) -> Build | str:
     """The plan of a build with its warnings, or the error."""
     flags = ReleaseFlags()
     try:
-        project = read_project(root, {}, {}, flags)
+        project = read_project(root, {}, {}, {}, flags)
         warnings(project)
         return plan_build(project, flags, "runner", target_tags(project, flags, "main"), {}, incremental=True)
     except Exit as error:
