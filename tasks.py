@@ -106,7 +106,7 @@ with rooms(
     from ci.beamdock.settings import FIELDS, check_yaml, take_environment
     from ci.beamdock.start import start, stop_in_order
     from ci.beamdock.tags import branch_tag
-    from ci.beamdock.terms import erlang
+    from ci.beamdock.terms import format_term
     from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, told
 
 open_streams()
@@ -339,7 +339,7 @@ def config(c: Context, flags: Common) -> None:
         if name == "release" and not value:
             value, source = project.release.name, where
         if name == "version" and not value:
-            value, source = erlang(project.release.version) if project.release.version else "", where
+            value, source = format_term(project.release.version) if project.release.version else "", where
         if name == "image" and not value:
             value, source = project.image, "the release's name"
         text = (

@@ -10,7 +10,7 @@ from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ci.beamdock.terms import read_terms
+from ci.beamdock.consult import read_terms
 
 # A text of n pieces each.
 TEXTS: dict[str, Callable[[int], str]] = {

@@ -16,13 +16,14 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from .consult import TermError, read_terms
 from .dependencies import OF_APPLICATIONS
 from .files import find, read_text, real
 from .git import git
 from .leftout import left_out, sentence
 from .progress import Built
 from .project import Project
-from .terms import Atom, TermError, Tuple, entries, erlang, read_terms, tuples
+from .terms import Atom, Tuple, format_term, tuples, values_of
 from .words import KEY, Out, say
 
 # What is in the environment when relx's extended start script fills the templates (rebar3 3.24), and in every container.
@@ -160,7 +161,7 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
     templates = {}
     absent: list[str] = []
     for kind, found in taken.items():
-        named = [(str(name), key.endswith("_src")) for key in (f"{kind}_src", kind) for name in entries(relx, key)[:1]]
+        named = [(str(name), key.endswith("_src")) for key in (f"{kind}_src", kind) for name in values_of(relx, key)[:1]]
         usual = f"config/{kind.replace('_', '.')}"
         absent += [name for name, _ in named if not (root / name).is_file()]
         for name, filled in named or [(f"{usual}.src", True), (usual, False)]:
@@ -173,14 +174,14 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
 
 def relx_options(terms: list[Any], profile: str) -> list[Tuple]:
     """The options of relx, the profile's first, and those of single releases."""
-    profiles = [p for section in entries(terms, "profiles") for p in tuples(section)]
-    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in entries(part, "relx") for t in tuples(s)]
+    profiles = [p for section in values_of(terms, "profiles") for p in tuples(section)]
+    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in values_of(part, "relx") for t in tuples(s)]
     return [o for t in relx for o in [t, *(tuples(t[3]) if t[0] == "release" and len(t) > 3 else [])]]
 
 
 def absent_overlays(root: Path, relx: list[Tuple]) -> list[tuple[int, str]]:
     """Line and source of what relx's overlay copies and is not there; what has variables in it, or is made by the build, may be."""
-    lines = [t for overlay in entries(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
+    lines = [t for overlay in values_of(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
     named = [(t.line, t[1].decode(errors="replace") if isinstance(t[1], bytes) else t[1]) for t in lines if isinstance(t[1], (str, bytes))]
     return [
         (line, name)
@@ -192,8 +193,8 @@ def absent_overlays(root: Path, relx: list[Tuple]) -> list[tuple[int, str]]:
 def unpinned(terms: list[Any], profile: str) -> list[str]:
     """The plugins of which another build may get another version: rebar.lock pins none. An exact version of Hex, a tag or a commit
     of git does."""
-    profiles = [p[1] for section in entries(terms, "profiles") for p in tuples(section) if p[0] == profile]
-    lists = [found for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in entries(part, key)]
+    profiles = [p[1] for section in values_of(terms, "profiles") for p in tuples(section) if p[0] == profile]
+    lists = [found for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in values_of(part, key)]
     plugins = [p for found in lists if isinstance(found, list) for p in found if isinstance(p, Atom) or tuples([p])]
 
     def pinned(plugin: Any) -> bool:
@@ -250,12 +251,12 @@ def warnings(project: Project) -> list[Warning]:
         hint = '{NAME, "1.2.3"}, or {NAME, {git, URL, {ref, "..."}}}; rebar.lock pins no plugin'
         found.append(Warning(f"nothing pins the plugin{'s' if len(loose) > 1 else ''} {', '.join(loose)}", hint))
     found += checkouts(root)
-    if any(any(entries(each, "deps")) for each in everywhere) and not (root / "rebar.lock").is_file():
+    if any(any(values_of(each, "deps")) for each in everywhere) and not (root / "rebar.lock").is_file():
         hint = "rebar3 lock, and commit rebar.lock"
         found.append(Warning("there is no rebar.lock: another build may get other versions of the dependencies", hint))
     unknown = [name for name in ("release", "version") if not getattr(settings, name)]
     if project.scripted and unknown:
-        version = erlang(project.release.version) if project.release.version else "unknown"
+        version = format_term(project.release.version) if project.release.version else "unknown"
         taken = {"release": f"release {project.release.name}", "version": f"version {version}"}
         what = f"rebar.config.script may change what rebar.config says, which is {' and '.join(taken[n] for n in unknown)}"
         found.append(Warning(what, f"if so, set {' and '.join(f'`{n}:`' for n in unknown)} under `{KEY}:` in invoke.yaml"))

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .consult import read_terms
 from .files import find, read_bytes, read_text, real
 from .ignore import Ignore, ignore_file, read_ignore
 from .rebar import name_of
 from .settings import Settings
-from .terms import Atom, Tuple, entries, read_terms, tuples, write_term
+from .terms import Atom, Tuple, tuples, values_of, write_term
 from .words import KEY, failure
 
 # Parts of rebar.config that say nothing about dependencies: with --deps_only rebar3 runs no hook of the project's own, and
@@ -65,7 +66,7 @@ def with_deps_of(applications: Iterable[str], own: set[str], text: str) -> str:
     """A rebar.config with the dependencies of applications beside its own, as rebar3 takes them together (the first of a name counts);
     own: the names of all applications, which are no dependencies. As it is where that is not safe, or where there are none."""
     try:
-        terms, more = read_terms(text), [d for each in applications for deps in entries(read_terms(each), "deps") for d in deps]
+        terms, more = read_terms(text), [d for each in applications for deps in values_of(read_terms(each), "deps") for d in deps]
         mine = next((t for t in terms if isinstance(t, Tuple) and len(t) == 2 and t[0] == "deps"), Tuple((Atom("deps"), [])))
         named = own | {name_of(d) for d in mine[1]}
         deps = [*mine[1], *(d for d in more if name_of(d) not in named)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .git import git
-from .terms import Atom, erlang
+from .terms import Atom, format_term
 from .words import failure
 
 # What a git command may ask that commits and tags alone can't answer.
@@ -20,7 +20,7 @@ NEEDS_TREES = re.compile(r"--dirty|--broken|--abbrev-ref|git\s+(-\S+\s+)*(status
 def history_needed(version: Any, scripted: bool, sources: Sequence[str]) -> str:
     """What the versions read of the history: none, the commit's long or short name, or all (ancestors and tags).
     sources: of .app.src files."""
-    form = erlang(version) if not isinstance(version, str) or isinstance(version, Atom) else ""
+    form = format_term(version) if not isinstance(version, str) or isinstance(version, Atom) else ""
     inside = "\n".join(re.findall(r"\{\s*vsn\s*,\s*(?:git|semver|\{\s*(?:git|cmd)\b[^\n]*)", "\n".join(sources)))
     if asks := NEEDS_TREES.search(f"{form if form.startswith('{cmd') else ''}\n{inside}"):
         command = next(t for t in (form, *inside.splitlines()) if asks[0] in t)

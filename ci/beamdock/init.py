@@ -16,10 +16,11 @@ from typing import Any, Optional
 
 import yaml
 
+from .consult import TermError, read_terms
 from .files import find, read_bytes, read_text, refuse_links, write_whole
 from .flags import InitFlags
 from .rebar import PROD_RELX, has_runtime, where_to_add
-from .terms import TermError, read_terms, tuples
+from .terms import tuples
 from .words import KEY, failure, result, say
 
 OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")

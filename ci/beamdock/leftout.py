@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .consult import TermError, read_terms
 from .files import find, read_text
 from .git import git
 from .ignore import ignore_file, read_ignore
 from .project import Project
-from .terms import TermError, Tuple, entries, read_terms, tuples
+from .terms import Tuple, tuples, values_of
 from .words import failure, in_a_line
 
 # What nobody means to ship, unless it is named.
@@ -31,8 +32,8 @@ USUAL = {"sys_config": "config/sys.config", "vm_args": "config/vm.args"}
 
 def options(terms: list[Any], project: Project) -> list[Tuple]:
     """relx's, of the release that is built: the profile's first."""
-    profiles = [p[1] for section in entries(terms, "profiles") for p in tuples(section) if p[0] == project.settings.profile]
-    relx = [t for part in [*profiles, terms] for section in entries(part, "relx") for t in tuples(section)]
+    profiles = [p[1] for section in values_of(terms, "profiles") for p in tuples(section) if p[0] == project.settings.profile]
+    relx = [t for part in [*profiles, terms] for section in values_of(part, "relx") for t in tuples(section)]
     return [*relx, *(o for t in releases(relx, project.release.name) if len(t) > 3 for o in tuples(t[3]))]
 
 
@@ -42,10 +43,10 @@ def releases(relx: list[Tuple], name: str) -> list[Tuple]:
 
 def sources(relx: list[Tuple]) -> list[str]:
     """What relx takes from the project's folder, as it is named there: files, folders and patterns."""
-    copied = [t[1] for overlay in entries(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
+    copied = [t[1] for overlay in values_of(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
     for kind, usual in USUAL.items():
-        copied += [*entries(relx, f"{kind}_src")[:1], *entries(relx, kind)[:1]] or [f"{usual}.src", usual]
-    named = [s.decode(errors="replace") if isinstance(s, bytes) else s for s in [*copied, *entries(relx, "overlay_vars")]]
+        copied += [*values_of(relx, f"{kind}_src")[:1], *values_of(relx, kind)[:1]] or [f"{usual}.src", usual]
+    named = [s.decode(errors="replace") if isinstance(s, bytes) else s for s in [*copied, *values_of(relx, "overlay_vars")]]
     # Of an absolute one, of what the build makes and of what a variable names, nothing is known here.
     return [s for s in dict.fromkeys(s for s in named if isinstance(s, str)) if s and not re.match(r"/|(\./)?_build\b|.*[{\0]", s)]
 
@@ -56,7 +57,7 @@ def privs(root: Path, relx: list[Tuple], release: str) -> list[str]:
     for file in find(root, *APPLICATIONS):
         with contextlib.suppress(TermError):
             for t in tuples(read_terms(read_text(file))):
-                needs = [n for key in ("applications", "included_applications") for n in entries(t[-1], key)]
+                needs = [n for key in ("applications", "included_applications") for n in values_of(t[-1], key)]
                 folder = file.parent.parent.relative_to(root) / "priv"
                 found[str(t[1])] = (folder.as_posix(), [str(n) for names in needs if isinstance(names, list) for n in names])
     wanted = [str(a[0] if isinstance(a, Tuple) and a else a) for t in releases(relx, release)[:1] for a in listed(t[2:3])]

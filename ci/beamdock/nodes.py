@@ -12,9 +12,10 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
+from .consult import read_terms
 from .docker import act, client, docker, started
 from .explain import explain
-from .terms import Atom, read_terms, write_term
+from .terms import Atom, write_term
 from .words import Out, failure, in_a_line, result, visible
 
 # What the node evaluates: an expression's text, and its value's in lines of hexadecimal digits, "v" or "e" first. The start script

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from .consult import TermError, read_terms
 from .declare import Common
 from .files import expand, read_text
 from .git import Tree, look_at
 from .rebar import Release, choose_release, rebar_facts
 from .settings import PATH, Settings, check, resolve, yaml_lines
 from .tags import current_branch
-from .terms import TermError, read_terms
 from .values import Wrong, refuse, shown, writable_folder
 from .words import KEY, Out, failure
 

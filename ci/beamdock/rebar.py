@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .terms import Atom, Tuple, entries, erlang, read_terms, tuples
+from .consult import read_terms
+from .terms import Atom, Tuple, format_term, tuples, values_of
 from .words import KEY, did_you_mean, failure
 
 
@@ -35,16 +36,17 @@ class Rebar:
 def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
     """Read a rebar.config. What a profile's relx says counts over the top level's, as rebar3 merges them."""
     terms = read_terms(text)
-    profiles = [p for section in entries(terms, "profiles") for p in tuples(section)]
+    profiles = [p for section in values_of(terms, "profiles") for p in tuples(section)]
     parts = [*(p[1] for p in profiles if p[0] == profile), terms]
-    relx = [t for part in parts for section in entries(part, "relx") for t in tuples(section)]
+    relx = [t for part in parts for section in values_of(part, "relx") for t in tuples(section)]
     named = [t for t in relx if t[0] == "release" and isinstance(t[1], Tuple) and len(t[1]) > 1]
     found: dict[str, Release] = {}
     for t in named:
         name, version = t[1][:2]
         # Measured (rebar3 3.24): of other names relx makes a crash, or a folder of releases somewhere else.
         if not isinstance(name, Atom) or not re.fullmatch(r"[^/]*[^/.][^/]*", name) or not name.isprintable():
-            raise failure(f"rebar.config:{t.line} has a release with the name {erlang(name)}", "a name is an atom: {release, {shop, ...")
+            what = f"rebar.config:{t.line} has a release with the name {format_term(name)}"
+            raise failure(what, "a name is an atom: {release, {shop, ...")
         found.setdefault(str(name), Release(str(name), version, t.line))
     default = next((t[1] for t in relx if t[0] == "default_release" and t[1]), "")
     default = default[0] if isinstance(default, Tuple) else default
@@ -55,8 +57,8 @@ def rebar_facts(text: str, profile: str, scripted: bool) -> Rebar:
 def has_runtime(terms: Any, profile: str) -> bool:
     """Does relx put the Erlang runtime into the release? Measured (rebar3 3.24): the last option counts; where the profile has
     a relx too, all are sorted by name, so that any mode counts over the rest; and the profile prod begins with {mode, prod}."""
-    own = [p[1] for section in entries(terms, "profiles") for p in tuples(section) if p[0] == profile]
-    top, mine = ([t for part in parts for section in entries(part, "relx") for t in tuples(section)] for parts in ([terms], own))
+    own = [p[1] for section in values_of(terms, "profiles") for p in tuples(section) if p[0] == profile]
+    top, mine = ([t for part in parts for section in values_of(part, "relx") for t in tuples(section)] for parts in ([terms], own))
     found = profile == "prod"
     for t in sorted([*top, *mine], key=lambda t: str(t[0])) if mine else top:
         if t[0] in ("mode", "include_erts"):

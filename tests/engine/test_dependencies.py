@@ -14,8 +14,9 @@ from kit.githost import GitHost, git_host
 from kit.repos import Desk, Repo, forget, new_repo
 from kit.terms import ERRORS, TERMS
 
+from ci.beamdock.consult import read_terms
 from ci.beamdock.dependencies import reduce_config
-from ci.beamdock.terms import read_terms, write_term
+from ci.beamdock.terms import write_term
 
 CONFIG = """\
 {{erl_opts, [debug_info]}}.

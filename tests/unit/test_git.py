@@ -18,12 +18,12 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 
 from ci.beamdock import git as room
+from ci.beamdock.consult import read_terms
 from ci.beamdock.contexts import context_path, write_context, write_contexts
 from ci.beamdock.dependencies import dependency_files
 from ci.beamdock.git import Tree, look_at
 from ci.beamdock.history import git_context, history_needed
 from ci.beamdock.settings import Settings
-from ci.beamdock.terms import read_terms
 from unit.conftest import Shell, copied, said
 
 IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "protocol.file.allow=always"]

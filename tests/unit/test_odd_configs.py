@@ -12,12 +12,13 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 
 from ci.beamdock.advice import warnings
+from ci.beamdock.consult import read_terms
 from ci.beamdock.flags import ReleaseFlags
 from ci.beamdock.init import relx_advice
 from ci.beamdock.model import Build
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import read_project
-from ci.beamdock.terms import read_terms, write_term
+from ci.beamdock.terms import write_term
 from unit.conftest import Shell
 
 CONFIG = """\

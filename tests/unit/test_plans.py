@@ -20,6 +20,7 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 from python_on_whales import DockerClient
 
+from ci.beamdock.consult import read_terms
 from ci.beamdock.containers import choose_container
 from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
@@ -35,7 +36,6 @@ from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Rebar, Release
 from ci.beamdock.settings import PATH, Settings
-from ci.beamdock.terms import read_terms
 from unit.conftest import DOCKERFILE, Shell, project, said
 
 COMMIT = "c" * 40

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from invoke.exceptions import Exit
 from kit.terms import ERRORS, TERMS
 
+from ci.beamdock.consult import LimitError, TermError, read_terms
 from ci.beamdock.rebar import Rebar, Release, choose_release, has_runtime, rebar_facts
-from ci.beamdock.terms import Atom, LimitError, Opaque, TermError, Tuple, erlang, read_terms, write_term
+from ci.beamdock.terms import Atom, Opaque, Tuple, format_term, write_term
 
 
 @pytest.mark.parametrize(("text", "value"), TERMS)
@@ -349,4 +350,4 @@ def test_odd_shapes_are_no_release(text: str) -> None:
     ],
 )
 def test_a_version_as_erlang_writes_it(text: str, shown: str) -> None:
-    assert erlang(read_terms(text + ".")[0]) == shown
+    assert format_term(read_terms(text + ".")[0]) == shown
