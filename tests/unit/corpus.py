@@ -14,134 +14,90 @@ def yaml(text: str) -> dict[str, str]:
     return {"invoke.yaml": f"beamdock:\n  image: tiny\n  {text}\n"}
 
 
-# ---- settings in invoke.yaml: the line, and a word of the error; "" where it is in order
+# ---- settings in invoke.yaml: the line, and a word of the error
 SETTINGS = [
-    ("registry: ghcr.io/acme", ""),
-    ("registry: localhost:5000/erlang", ""),
     ("registry: a b", "registry"),
     ("registry: https://ghcr.io/acme", "registry"),
     ("registry: GHCR.io/ACME", "registry"),
     ("registry: user:s3cr3t@h/x", "registry"),
     ("registry: host:port/x", "registry"),
     ("registry: [a]", "registry"),
-    ("registry: 5", "registry"),
-    ("registry: true", "registry"),
-    ("registry: ''", ""),
-    ("registry: /x", "registry"),
     ("registry: x/", "registry"),
-    ("registry: x//y", "registry"),
     ('registry: "x\\ny"', "registry"),
     ("image: Tiny", "image"),
     ("image: tiny:latest", "image"),
-    ("image: a/b/c", ""),
-    ("image: -a", "image"),
-    ("image: a..b", "image"),
     ("image: {a: b}", "image"),
     ("image: ü", "image"),
     ("release: nosuch", "release nosuch"),
     ("release: 5", "release"),
-    ("release: [tiny]", "release"),
-    ("release: tiny", ""),
-    ('version: "{git, short}"', ""),
     ("version: 1.0", "version"),
     ('version: "{git,"', "version"),
     ('version: "a. b"', "version"),
     ('version: "{cmd, \\"git status\\"}"', "version"),
-    ('version: ""', ""),
     ("profile: nosuch", "profile"),
-    ("profile: default", ""),
     ("profile: 1", "profile"),
     ("dockerfile: nosuch", "nosuch"),
     ("dockerfile: src", "src"),
     ("dockerfile: [Dockerfile]", "dockerfile"),
     ("build_packages: gcc", "build_packages"),
     ("build_packages: [gcc, 5]", "build_packages"),
-    ("build_packages: [gcc, [g++]]", "build_packages"),
     ("build_packages: {gcc: 1}", "build_packages"),
-    ("build_packages: [gcc, libssl-dev]", ""),
-    ("build_packages: []", ""),
-    ("build_packages:", ""),
     ("build_env: [A=1]", "build_env"),
     ("build_env: {A: 1}", "build_env"),
-    ("build_env: {A: 'it''s \"so\" $x `y`'}", ""),
-    ("build_args: {A: b}", ""),
     ("build_args: A=b", "build_args"),
-    ("prebuild: make it && so", ""),
     ("prebuild: [make]", "prebuild"),
     ("rebar3: ./rebar3", "rebar3"),
     ("rebar3: /usr/bin/rebar3", "rebar3"),
-    ("rebar3: rebar3", ""),
     ("dependency_files: [nosuch]", "nosuch"),
     ("dependency_files: [/etc/hostname]", "/etc/hostname"),
     ("dependency_files: ['**x']", r"\*\*x"),
     ("dependency_files: rebar.config", "dependency_files"),
-    ("dependency_files: ['config/*']", ""),
     ("dependency_files: ['src']", "src"),
     ("certificate_authority: nosuch.pem", "nosuch.pem"),
     ("certificate_authority: src", "src"),
     ("incremental: sometimes", "incremental"),
     ("incremental: true", "incremental"),
-    ("incremental: always", ""),
     ("cache: nosuch", "cache"),
-    ("cache: local", ""),
-    ("cache: type=gha", ""),
-    ("cache: none", ""),
     ("platform: amd64", "platform"),
-    ("platform: linux/amd64", ""),
     ("platform: linux/amd64/v2/x", "platform"),
-    ("hex_mirror: https://user:s3cr3t@h/", "hex_mirror"),
     ("debian_mirror: http://token@h/", "debian_mirror"),
     ("git_rewrites: {'https://u:s3cr3t@h/': 'git@h:'}", "git_rewrites"),
-    ("git_rewrites: {'https://h/': 'git@h:'}", ""),
     ("known_hosts: nosuch", "nosuch"),
     ("ssh: default=nosuch", "nosuch"),
-    ("ssh: default", ""),
     ("provenance: yes please", "provenance"),
-    ("provenance: yes", ""),
-    ("provenance: 1", "provenance"),
     ("nofile: many", "nofile"),
     ("nofile: 1.5", "nofile"),
-    ("nofile: '5'", "nofile"),
     ("nofile: true", "nofile"),
     ("writable: log", "writable"),
-    ("writable: [log]", ""),
     ("secrets: id=x", "secrets"),
     ("nosuch: 1", "unknown setting `nosuch`"),
     ("regstry: x", "did you mean `registry`"),
     ("'': 1", "unknown setting"),
     ("NO: 1", "invoke.yaml:3"),
-    ("1: 2", "invoke.yaml:3"),
     ("[a]: b", "invoke.yaml"),
     ("build_base: user:s3cr3t@h/x", "password"),
-    ("build_base: erlang:27@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", ""),
-    ("build_base: localhost:5000/erlang:27", ""),
     ("build_base: 'a b'", "build_base"),
     ('hex_mirror: " https://user:s3cr3t@h/"', "hex_mirror"),
     ("registry: !secret x", "invoke.yaml:3"),
     ("registry: !!python/object:os.system x", "invoke.yaml:3"),
     ("registry: 2026-01-01", "registry"),
-    ("registry: .inf", "registry"),
     ("build_env: {NO: '1'}", "invoke.yaml:3"),
-    ("build_env: {1: a}", "invoke.yaml:3"),
     ("build_env: {'A=B': c}", "build_env"),
     ("build_env: {'a b': c}", "build_env"),
     ("build_env: {'': c}", "build_env"),
     ("build_env: &a {A: *a}", "invoke.yaml:3"),
     ("build_env: " + "{A: " * 300 + "1" + "}" * 300, "build_env"),
-    ("prebuild: " + "x" * 200_000, "prebuild"),
+    ("prebuild: " + "x" * 140_000, "prebuild"),
     ('prebuild: "a\\0b"', "prebuild"),
     ('image: "\\0"', "image"),
     ("cache: 'type=gha,oops'", "cache"),
     ("cache: 'type='", "cache"),
-    ("cache: 'type=gha,\"x'", "cache"),
     ("known_hosts: ~nosuchuser/x", "nosuchuser"),
-    ("certificate_authority: ~nosuchuser/x", "nosuchuser"),
     ("ssh: default=~nosuchuser/x", "nosuchuser"),
     ("dependency_files: ['']", "dependency_files"),
     ("dependency_files: ['~nosuchuser/x']", "nosuchuser"),
     ("dependency_files: ['../versions.config']", "versions.config"),
     ("dependency_files: ['src/../../x']", "x"),
-    ("rebar3: ''", ""),
     ("rebar3: ../rebar3", "rebar3"),
     ("nofile: -5", "nofile"),
     ("nofile: 0", "nofile"),
@@ -151,13 +107,25 @@ SETTINGS = [
     ("writable: ['a b']", "writable"),
     ("writable: [/]", "writable"),
     ("secrets: ['']", "secrets"),
-    ("secrets: [x]", "secrets"),
     ("secrets: ['id=a,id=b']", "secrets"),
     ("ssh: x y", "ssh"),
-    ("ssh: ','", "ssh"),
     ("network: 'a b'", "network"),
 ]
-SETTINGS_CASES = [Case(f"setting {line[:70]}", "build --dry-run", 2 if word else 0, word, yaml(line)) for line, word in SETTINGS]
+# Settings that are in order, as many at once as go together; and a word of the command.
+DIGEST = "erlang:27@sha256:" + "0123456789abcdef" * 4
+FINE = [
+    ["registry: ghcr.io/acme", "release: tiny", 'version: "{git, short}"', "profile: default", "build_packages: [gcc, libssl-dev]",
+     "build_env: {A: 'it''s \"so\" $x `y`'}", "build_args: {B: b}", "prebuild: make it && so", "rebar3: rebar3", "dependency_files: ['config/*']",
+     "incremental: always", "cache: local", "platform: linux/amd64", "git_rewrites: {'https://h/': 'git@h:'}", "ssh: default", "provenance: yes",
+     "writable: [log]", f"build_base: {DIGEST}"],
+    ["registry: localhost:5000/erlang", 'version: ""', "build_packages:", "cache: none", "build_base: localhost:5000/erlang:27", "rebar3: ''"],
+    ["registry: ''", "build_packages: []", "cache: type=gha"],
+]  # fmt: skip
+SETTINGS_CASES = [Case(f"setting {line[:70]}", "build --dry-run", 2, word, yaml(line)) for line, word in SETTINGS]
+SETTINGS_CASES += [
+    Case(f"settings {lines[0]} and more", "build --dry-run", 0, word, yaml("\n  ".join(lines)))
+    for lines, word in zip(FINE, ("gcc libssl-dev", "BUILD_BASE=localhost:5000/erlang:27", "docker buildx"))
+]
 
 # ---- whole invoke.yamls
 YAMLS = [
@@ -177,9 +145,7 @@ YAMLS = [
     ("beamdock: *x\n", 2, "invoke.yaml:1"),
     ("beamdock: x\n", 2, "beamdock"),
     ("beamdock: [a]\n", 2, "beamdock"),
-    ("beamdock: 5\n", 2, "beamdock"),
     ("- a\n", 2, "invoke.yaml"),
-    ("5\n", 2, "invoke.yaml"),
     ("x\n", 2, "invoke.yaml"),
     ("2026-01-01\n", 2, "invoke.yaml"),
     ("tasks: foo\n", 2, "tasks"),
@@ -187,9 +153,8 @@ YAMLS = [
     ("a: !secret x\n", 2, "invoke.yaml:1"),
     ("&a {b: *a}\n", 2, "invoke.yaml"),
     ("a: &a [*a]\n", 2, "invoke.yaml"),
-    ("[" * 3000, 2, "invoke.yaml"),
+    ("[" * 1000, 2, "invoke.yaml"),
     ("a: " + "{a: " * 3000, 2, "invoke.yaml"),
-    ("1: 2\n", 2, "invoke.yaml"),
     ("? [a]\n: b\n", 2, "invoke.yaml"),
     ("---\na: b\n---\nc: d\n", 2, "invoke.yaml"),
     ("%YAML 9.9\n---\nbeamdock: {}\n", 2, "invoke.yaml"),
@@ -227,55 +192,41 @@ YAML_CASES += [
 
 # ---- INVOKE_BEAMDOCK_*
 VARIABLES = [
-    ("REGISTRY", "ghcr.io/acme", ""),
     ("REGISTRY", "a b", "INVOKE_BEAMDOCK_REGISTRY"),
     ("REGISTRY", "\x1b[31m", "INVOKE_BEAMDOCK_REGISTRY"),
     ("IMAGE", "UPPER", "INVOKE_BEAMDOCK_IMAGE"),
-    ("IMAGE", "", ""),
-    ("PROFILE", "nosuch", "profile nosuch"),
     ("RELEASE", "nosuch", "release nosuch"),
     ("VERSION", "{git", "version"),
     ("BUILD_PACKAGES", "gcc", "INVOKE_BEAMDOCK_BUILD_PACKAGES"),
-    ("BUILD_PACKAGES", "[gcc", "INVOKE_BEAMDOCK_BUILD_PACKAGES"),
-    ("BUILD_PACKAGES", "[gcc, make]", ""),
-    ("BUILD_PACKAGES", "", ""),
     ("BUILD_ENV", "A=1", "INVOKE_BEAMDOCK_BUILD_ENV"),
-    ("BUILD_ENV", "{A: '1'}", ""),
     ("NOFILE", "x", "INVOKE_BEAMDOCK_NOFILE"),
     ("NOFILE", "28.2", "INVOKE_BEAMDOCK_NOFILE"),
-    ("NOFILE", "1024", ""),
-    ("PROVENANCE", "false", ""),
     ("PROVENANCE", "maybe", "INVOKE_BEAMDOCK_PROVENANCE"),
-    ("INCREMENTAL", "x", "INVOKE_BEAMDOCK_INCREMENTAL"),
-    ("CACHE", "x", "INVOKE_BEAMDOCK_CACHE"),
-    ("PLATFORM", "x", "INVOKE_BEAMDOCK_PLATFORM"),
     ("HEX_MIRROR", "https://u:s3cr3t@h", "hex_mirror"),
-    ("DOCKERFILE", "nosuch", "nosuch"),
     ("NOSUCH", "1", "unknown setting `nosuch`"),
     ("", "1", "unknown setting"),
     ("REGISTRY_", "x", "unknown setting `registry_`"),
     ("DEPENDENCY_FILES", "['../x']", "x"),
-    ("DEPENDENCY_FILES", "[nosuch]", "nosuch"),
-    ("REBAR3", "/usr/bin/rebar3", "rebar3"),
-    ("PREBUILD", "x" * 1000, ""),
-    ("DEFAULT_BRANCH", "a b ü", ""),
     ("PREBUILD", "make \udce9", "INVOKE_BEAMDOCK_PREBUILD"),
     ("DEFAULT_BRANCH", "\udce9", "INVOKE_BEAMDOCK_DEFAULT_BRANCH"),
     ("BUILD_BASE", "user:s3cr3t@h/x", "password"),
-    ("RUN_BASE", "erlang:27@sha256:" + "0" * 64, ""),
     ("BUILD_ENV", "[[[[", "INVOKE_BEAMDOCK_BUILD_ENV"),
     ("BUILD_ENV", "!secret x", "INVOKE_BEAMDOCK_BUILD_ENV"),
     ("BUILD_ENV", "2026-01-01", "INVOKE_BEAMDOCK_BUILD_ENV"),
     ("BUILD_ENV", "&a {x: *a}", "INVOKE_BEAMDOCK_BUILD_ENV"),
-    ("BUILD_ENV", "[" * 3000, "INVOKE_BEAMDOCK_BUILD_ENV"),
+    ("BUILD_ENV", "[" * 1000, "INVOKE_BEAMDOCK_BUILD_ENV"),
     ("SECRETS", "['']", "INVOKE_BEAMDOCK_SECRETS"),
     ("NOFILE", "9" * 5000, "INVOKE_BEAMDOCK_NOFILE"),
 ]
 VARIABLE_CASES = [
-    Case(f"INVOKE_BEAMDOCK_{name}={value[:40]!r}", "build --dry-run", 2 if word else 0, word, env={f"INVOKE_BEAMDOCK_{name}": value})
+    Case(f"INVOKE_BEAMDOCK_{name}={value[:40]!r}", "build --dry-run", 2, word, env={f"INVOKE_BEAMDOCK_{name}": value})
     for name, value, word in VARIABLES
 ]
+FINE_VARIABLES = {"REGISTRY": "ghcr.io/acme", "IMAGE": "", "BUILD_PACKAGES": "[gcc, make]", "BUILD_ENV": "{A: '1'}", "NOFILE": "1024", "PROVENANCE": "false",
+                  "PREBUILD": "x" * 1000, "DEFAULT_BRANCH": "a b ü", "RUN_BASE": DIGEST}  # fmt: skip
 VARIABLE_CASES += [
+    Case("variables in order", "build --dry-run", 0, "gcc make", env={f"INVOKE_BEAMDOCK_{n}": v for n, v in FINE_VARIABLES.items()}),
+    Case("an empty variable", "build --dry-run", 0, "docker buildx", env={"INVOKE_BEAMDOCK_BUILD_PACKAGES": ""}),
     Case("HEX_CDN with a password", "config", 2, "HEX_CDN", env={"HEX_CDN": "https://u:s3cr3t@h"}),
     Case("HEX_MIRROR", "config", 0, "HEX_MIRROR", env={"HEX_MIRROR": "https://h"}),
     Case("HOME is nowhere", "build --dry-run", 0, "docker buildx", env={"HOME": "/nowhere"}),
@@ -350,19 +301,33 @@ FLAGS = [
     ("clean --keep x", 2, "--keep x is no whole number"),
     ("clean --keep -1", 2, "--keep -1"),
     ("clean --keep 1.5", 2, "--keep 1.5 is no whole number"),
-    ("clean --keep ''", 2, "--keep"),
     ("clean --keep 99999999999999999999999", 2, "--keep"),
-    ("clean --keep 1_0", 2, "--keep"),
     ("clean --dry-run --keep 0", 2, "docker"),
     ("stop --time x", 2, "--time x is no whole number"),
     ("stop --time 1e3", 2, "--time 1e3 is no whole number"),
     ("stop", 2, "docker"),
     ("ps", 2, "docker"),
-    ("logs", 2, "docker"),
     ("attach", 2, "eval"),
-    ("diff", 2, "docker"),
-    ("shell", 2, "docker"),
     ("run", 2, "docker"),
+    ("run --publish 99999", 2, "no port 99999"),
+    ("run --publish 80:x", 2, "--publish=80:x is no port"),
+    ("run --publish ''", 2, "--publish"),
+    ("run --env=", 2, "--env="),
+    ("run --env 'a b=1'", 2, "--env=a b: a b can't be the name"),
+    ("run --env-file /nowhere", 2, "--env-file=/nowhere: there is no such file"),
+    ("run --env-file src", 2, "--env-file=src: there is no such file"),
+    ("run --env-file invoke.yaml", 2, "invoke.yaml:2: image: tiny can't be the name"),
+    ("run --volume=", 2, "--volume= is no volume"),
+    ("run --volume a:b", 2, "--volume=a:b is no volume"),
+    ("run --memory x", 2, "--memory=x is no amount"),
+    ("run --cpus x", 2, "--cpus=x is no number"),
+    ("run --name ../x", 2, "--name=../x can't be"),
+    ("run --name '\x1b[31m'", 2, "--name="),
+    ("eval node()", 2, "docker"),
+    ("rpc lists seq -- 1 x[", 2, r"x\[ is no Erlang term"),
+    ("rpc lists seq -- '\x1b[31m'", 2, r"\\x1b\[31m is no Erlang term"),
+    ("rpc lists seq -- 1 3", 2, "docker"),
+    ("rpc 'a b' '' --", 2, "docker"),
     ("console", 2, "terminal"),
     ("build", 2, "docker"),
     ("init /nowhere", 2, "/nowhere"),
@@ -405,16 +370,18 @@ REBAR_CASES += [
     Case("rebar.config in latin-1", "build --dry-run", 0, "docker buildx", {"rebar.config": b"%% \xe9\n" + CONFIG.encode()}),
     Case("rebar.config is gone", "config", 2, "rebar.config", {"rebar.config": remove}),
 ]
-for path, code in (("rebar.config", 2), ("rebar.lock", 2), ("rebar.config.script", 2)):
+for path in ("rebar.config", "rebar.lock", "rebar.config.script"):
     REBAR_CASES += [
-        Case(f"{path} is a folder", "build --dry-run", code, f"{path} is a folder", {path: folder}),
-        Case(f"{path} is a pipe", "build --dry-run", code, f"{path} is a pipe", {path: pipe}),
-        Case(f"{path} is a socket", "build --dry-run", code, f"{path} is a socket", {path: listener}),
-        Case(f"{path} is a device", "build --dry-run", code, f"{path} is a (device|link to /dev/zero)", {path: link("/dev/zero")}),
-        Case(f"{path} leads nowhere", "build --dry-run", code, f"{path} can't be read: no such file", {path: link("nowhere")}),
-        Case(f"{path} leads to itself", "build --dry-run", code, path, {path: link(path)}),
-        Case(f"{path} is unreadable", "build --dry-run", code, f"{path} can't be read: permission denied", {path: unreadable("")}),
+        Case(f"{path} is a folder", "build --dry-run", 2, f"{path} is a folder", {path: folder}),
+        Case(f"{path} is a pipe", "build --dry-run", 2, f"{path} is a pipe", {path: pipe}),
+        Case(f"{path} leads nowhere", "build --dry-run", 2, f"{path} can't be read: no such file", {path: link("nowhere")}),
+        Case(f"{path} is unreadable", "build --dry-run", 2, f"{path} can't be read: permission denied", {path: unreadable("")}),
     ]
+REBAR_CASES += [
+    Case("rebar.config is a socket", "build --dry-run", 2, "rebar.config is a socket", {"rebar.config": listener}),
+    Case("rebar.config is a device", "build --dry-run", 2, "rebar.config is a device", {"rebar.config": link("/dev/zero")}),
+    Case("rebar.config leads to itself", "build --dry-run", 2, "rebar.config", {"rebar.config": link("rebar.config")}),
+]
 REBAR_CASES += [
     Case("rebar.lock is no term", "build --dry-run", 0, "docker buildx", {"rebar.lock": "<<<"}),
     Case("rebar.lock is empty", "build --dry-run", 0, "docker buildx", {"rebar.lock": ""}),
@@ -476,6 +443,7 @@ BESIDE: list[tuple[str, dict[str, Thing], int, str]] = [
     (".dockerignore is gone", {".dockerignore": remove}, 0, "docker buildx"),
     (".dockerignore is a folder", {".dockerignore": folder}, 0, "docker buildx"),
     (".dockerignore is a pipe", {".dockerignore": pipe}, 0, "docker buildx"),
+    (".dockerignore is unreadable", {".dockerignore": unreadable("")}, 2, ".dockerignore can't be read: permission denied"),
     (".dockerignore leads nowhere", {".dockerignore": link("nowhere")}, 0, "docker buildx"),
     (".dockerignore is binary", {".dockerignore": bytes(range(256))}, 0, "docker buildx"),
     (".dockerignore has odd patterns", {".dockerignore": "[\n!\n!!\n\\\n**x**\n[z-a]\n../..\n/\n//\n.\n"}, 0, "docker buildx"),
@@ -527,7 +495,7 @@ PLACE_CASES += [
     Case("a read-only repo has a configuration", "config", 0, "tiny", {".": locked, ".git": locked}),
     Case("a read-only repo has a key", "deps-image --key", 0, "", {".": locked, ".git": locked}),
 ]
-RECORDS = ["", "{", "[]", "[1, 2]", "5", "null", '"x"', "{}", '{"key": 5}', '{"key": "x", "compiled": 5, "parts": []}', '{"parts": {"a": 1}}',
+RECORDS = ["", "{", "[1, 2]", "null", "{}", '{"key": 5}', '{"key": "x", "compiled": 5, "parts": []}', '{"parts": {"a": 1}}',
            '{"key": "x", "compiled": [], "parts": {"a": [1]}}', "\x00", "[" * 100_000]  # fmt: skip
 RECORD_CASES = [
     Case(f"deps.json {text[:50]!r}", "deps-image --explain", 0, "rebar.config", {f"{BUILD}/deps.json": text}) for text in RECORDS
@@ -540,7 +508,7 @@ RECORD_CASES += [
 ]
 
 # ---- names of files and folders
-NAMES = ["a b", "ü", "日本", "-x", "--help", "a,b", "a=b", "a'b", "a\\b", "a\nb", "a\x1b[31mb", "a\tb", "$(x)", "[x", "{{x}}",
+NAMES = ["a b", "-x", "a\nb", "a\x1b[31mb", "ü", "a,b", "a=b", "a\\b", "$(x)", "[x",
          "x" * 200, "é" * 100, b"\xe9".decode("utf-8", "surrogateescape"), "\u202egnp"]  # fmt: skip
 NAME_CASES = [
     Case(
@@ -556,14 +524,14 @@ NAME_CASES += [
     Case(
         f"a file called {name[:40]!r} is not committed", "push --dry-run --registry r.example", 2, "1 file differs", {f"src/{name}.erl": ""}
     )
-    for name in NAMES[::2]
+    for name in NAMES[:4]
 ]
 NAME_CASES += [Case(f"a key with {name[:40]!r}", "deps-image --explain", 0, word, {f"apps/{name}/rebar.config": ""})
     for name, word in [("a\x1b[31mb", r"a\\x1b\[31mb"), ("a\nb", r"a\\nb/rebar"), (b"\xe9".decode("utf-8", "surrogateescape"), r"\\xe9"), ("ü", "ü")]]  # fmt: skip
 
 # ---- branches and the state of git
-BRANCHES = ["feature/x", "ü#1", "latest", "v1.0", "deps-x", "a" * 200, "x.lock-", "日本", "a@b", "1.2.3", "x-amd64",
-            "abcd" * 10, "sha256-" + "0" * 64, b"\xe9".decode("utf-8", "surrogateescape"), "a'b", "a;b|c&d"]  # fmt: skip
+BRANCHES = ["feature/x", "ü#1", "latest", "v1.0", "deps-x", "a" * 200, "x.lock-", "a@b", "x-amd64",
+            "abcd" * 10, b"\xe9".decode("utf-8", "surrogateescape"), "a;b|c&d"]  # fmt: skip
 BRANCH_CASES = [
     Case(
         f"branch {name[:40]!r}",

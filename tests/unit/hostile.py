@@ -8,6 +8,7 @@ import gc
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import os
 import re
 import resource
@@ -17,8 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,17 +185,38 @@ def copy_over(source: Path, target: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Running:
+    """A case that has been started."""
+
+    case: Case
+    child: int
+    out: int
+    err: int
+
+    def result(self) -> Result:
+        """How it ended. Waits for that."""
+        code = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+        texts = []
+        for number in (self.out, self.err):
+            with os.fdopen(number, "rb") as file:
+                file.seek(0)
+                texts.append(file.read().decode(errors="replace"))
+        return Result(code, *texts)
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A repo that each case has a copy of. The copy's place is the same for all: Python finds its modules compiled."""
 
     template: Repo
     env: Mapping[str, str]
-    package: str = "-"
+    place: Path
     touched: list[str] = field(default_factory=list)  # by the case that is in its place
 
     @property
-    def place(self) -> Path:
-        return self.template.path.parent / "copy" / "project"
+    def package(self) -> str:
+        """The name under which the place's rooms are loaded."""
+        return f"beamdock_{hashlib.sha256(bytes(self.place / 'ci' / 'beamdock')).hexdigest()[:12]}"
 
     def prepare(self, case: Case) -> None:
         """Put the case's repo into its place. Of the last case's only what it had touched is taken back, which is faster."""
@@ -212,9 +233,10 @@ class Corpus:
         self.touched[:] = case.files
         make(self.place, case.files)
 
-    def run(self, case: Case) -> Result:
-        """Run a case in a fork of this process. It ends after 8 s, whatever it waits for."""
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, opened(case.streams, out.fileno(), err.fileno()) as streams:
+    def start(self, case: Case) -> Running:
+        """Start a case in a fork of this process. It ends after 8 s, whatever it waits for."""
+        out, err = os.memfd_create("stdout"), os.memfd_create("stderr")
+        with opened(case.streams, out, err) as streams:
             child = os.fork()
             if not child:
                 gc.disable()  # it would copy the parent's memory
@@ -222,10 +244,12 @@ class Corpus:
                 obey_modes()
                 resource.setrlimit(resource.RLIMIT_FSIZE, (case.room, resource.RLIM_INFINITY))
                 become_invoke(shlex.split(case.args), self.place / case.cwd, {**self.env, **case.env}, streams, self.package)
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            for file in (out, err):
-                file.seek(0)
-            return Result(code, out.read().decode(errors="replace"), err.read().decode(errors="replace"))
+        return Running(case, child, out, err)
+
+    def run(self, case: Case) -> Result:
+        """Put a case into its place, and run it."""
+        self.prepare(case)
+        return self.start(case).result()
 
     def run_process(self, case: Case) -> Result:
         """Run a case as a shell does."""
@@ -244,8 +268,9 @@ class Corpus:
         return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
-def new_corpus(folder: Path, env: Mapping[str, str]) -> Corpus:
-    """The smallest repo that is in order: an application, and a release of it. What is the same in all copies is a link."""
+def new_corpora(folder: Path, env: Mapping[str, str], count: int) -> list[Corpus]:
+    """The smallest repo that is in order: an application, and a release of it. What is the same in all copies is a link.
+    It has several places, so that several cases can run at once."""
     repo = new_repo(folder / "template", "main")
     shutil.rmtree(repo.path / ".git" / "hooks", ignore_errors=True)
     (repo.path / "ci").rename(folder / "ci")
@@ -260,14 +285,26 @@ def new_corpus(folder: Path, env: Mapping[str, str]) -> Corpus:
     repo.git("repack", "-adq")
     for compiled in (repo.path, folder / "ci"):
         compileall.compile_dir(compiled, quiet=1)
-    corpus = Corpus(repo, env)
-    corpus.prepare(Case("", "", 0))
-    spec = importlib.util.spec_from_file_location("tasks", corpus.place / "tasks.py")
-    assert spec and spec.loader
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    corpora = [Corpus(repo, env, folder / f"copy{number}" / "project") for number in range(count)]
+    for corpus in corpora:
+        corpus.prepare(Case("", "", 0))
+        spec = importlib.util.spec_from_file_location("tasks", corpus.place / "tasks.py")
+        assert spec and spec.loader
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
     gc.collect()
     gc.freeze()
-    return Corpus(repo, env, f"beamdock_{hashlib.sha256(bytes(corpus.place / 'ci' / 'beamdock')).hexdigest()[:12]}")
+    return corpora
+
+
+def run_all(corpora: Sequence[Corpus], cases: Iterable[Case]) -> Iterator[tuple[Case, Result]]:
+    """Run cases, as many at once as there are places."""
+    running: list[Running] = []
+    for case, corpus in zip(cases, itertools.cycle(corpora)):
+        if len(running) == len(corpora):
+            yield running[0].case, running.pop(0).result()
+        corpus.prepare(case)
+        running.append(corpus.start(case))
+    yield from ((each.case, each.result()) for each in running)
 
 
 def faults(case: Case, done: Result) -> list[str]:
