@@ -14,16 +14,15 @@ Here is every task, in the order of a day. What they are made of is in the rooms
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -70,18 +69,18 @@ def rooms(*names: str) -> Iterator[None]:
 
 
 with rooms(
-    *"advice build caches commit containers declare docker files flags keys model nodes "
-    "plans progress project publish settings start tags terms words".split()
+    *"advice build caches commit containers declare docker flags history keys model nodes "
+    "plans project publish record settings start tags terms words".split()
 ):
-    from ci.beamdock.advice import warned
+    from ci.beamdock.advice import report_builds
     from ci.beamdock.build import build_image
-    from ci.beamdock.caches import about_deps, deps_there, explain_key, plan_caches, plan_deps
+    from ci.beamdock.caches import check_cache_words, import_words
     from ci.beamdock.commit import frozen, refuse_checkouts, refuse_edits
     from ci.beamdock.containers import container, find_image, remainder, terminal
     from ci.beamdock.declare import Common, command
-    from ci.beamdock.docker import act, act_on_terminal, ask_docker, client, docker, require_docker
-    from ci.beamdock.files import make_folder, require_folder
+    from ci.beamdock.docker import act, act_on_terminal, client, docker, require_docker
     from ci.beamdock.flags import (
+        BuildFlags,
         CleanFlags,
         ContainerFlags,
         DepsFlags,
@@ -96,16 +95,16 @@ with rooms(
         StartFlags,
         StopFlags,
     )
-    from ci.beamdock.keys import deps_key
-    from ci.beamdock.model import PUSHED
+    from ci.beamdock.history import origin_of
+    from ci.beamdock.model import LOADED, NOWHERE, PUSHED, Output, Request
     from ci.beamdock.nodes import call_of, evaluate_on, require_node
-    from ci.beamdock.plans import plan_build, target_tags, with_origin
-    from ci.beamdock.progress import summary
-    from ci.beamdock.project import Project, announce, invoke, read_project
-    from ci.beamdock.publish import no_new_tags, push_deps, pushed_digest
-    from ci.beamdock.settings import FIELDS, check_yaml, take_environment
+    from ci.beamdock.plans import parse_arguments, plan_build, plan_deps_image, target_tags
+    from ci.beamdock.project import Project, announce, invoke, is_incremental, read_project
+    from ci.beamdock.publish import has_deps_image, no_new_tags, push_deps_image, pushed_digest, require_registry, tarball_folder
+    from ci.beamdock.record import explain_key, read_record
+    from ci.beamdock.settings import FIELDS, check, check_yaml, take_environment
     from ci.beamdock.start import start, stop_in_order
-    from ci.beamdock.tags import branch_tag
+    from ci.beamdock.tags import branch_to_push
     from ci.beamdock.terms import format_term
     from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, told
 
@@ -120,46 +119,63 @@ def project_of(c: Context, flags: Common) -> Project:
     return read_project(Path(__file__).parent, c.config.get(KEY), ENVIRONMENT, os.environ, flags)
 
 
+def request_of(flags: BuildFlags, target: str, output: Output, **more: Any) -> Request:
+    """What the flags that all builds share ask for. more: further fields of the request."""
+    return Request(
+        target,
+        output,
+        build_args=parse_arguments(flags.build_arg or ()),
+        secrets=tuple(check("secrets", flags.secret or [], "--secret")),
+        ssh=check("ssh", flags.ssh, "--ssh"),
+        pull=flags.pull,
+        no_cache=flags.no_cache,
+        **more,
+    )
+
+
+def caching_of(flags: ReleaseFlags, project: Project) -> dict[str, Any]:
+    """What the flags of `build` ask for beside that: what it goes on from, and what it leaves."""
+    return {
+        "branch": project.branch,
+        "incremental": flags.incremental and flags.cache_to is None and is_incremental(project),
+        "cache_from": tuple(import_words(given) for given in flags.cache_from or ()),
+        "exports": flags.cache_to is not None,
+        "export_to": check_cache_words(flags.cache_to, "--cache-to") if isinstance(flags.cache_to, str) else "",
+    }
+
+
 @command(ReleaseFlags, name="build", aliases=["release"])
 def build(c: Context, flags: ReleaseFlags) -> None:
     """Build the release's image"""
-    project = project_of(c, flags)
-    what = f"release {project.release.name} as {project.settings.profile}"
-    mode = project.settings.incremental
-    incremental = flags.incremental and not flags.cache_to and (mode == "always" or (mode == "desk" and not project.environ.get("CI")))
-    branch = project.branch
+    project, out = project_of(c, flags), flags.out
     if flags.tarball:
-        require_folder(Path(flags.tarball), "--tarball")
-        # By way of a folder of our own, so that it is known which file is the new one.
-        own = project.context_folder / f"tarball-{os.getpid()}"
-        folder = Path(flags.tarball) if flags.dry_run else own
-        draft = plan_build(project, flags, "tarball", [], {"type": "local", "dest": str(folder)}, incremental)
-        plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
-        announce(project, f"packing {what}", flags.out)
-        try:
-            with warned(project, flags.quiet) as builds:
-                builds += build_image(plan, flags.out)
-            if builds:
-                flags.out.say(summary(builds))
-                make_folder(Path(flags.tarball))
-                for file in folder.iterdir():
-                    result(shutil.move(str(file), str(Path(flags.tarball, file.name))))
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
+        pack(project, flags)
         return
-    output = {"type": "image"} if flags.load else {"type": "cacheonly"}
-    draft = plan_build(project, flags, flags.target, target_tags(project, flags, project.tree.branch), output, incremental)
-    draft = with_origin(draft) if flags.load else draft
-    plan = plan_caches(draft, branch, flags.cache_to, flags.cache_from or ())
-    announce(project, f"building {plan.tags[-1]}, {what}", flags.out)
-    with warned(project, flags.quiet) as builds:
-        builds += build_image(plan, flags.out)
-    if builds:
-        flags.out.say(summary(builds))
+    wanted = request_of(
+        flags,
+        flags.target,
+        LOADED if flags.load else NOWHERE,
+        tags=target_tags(project, flags.target, project.tree.branch, flags.tag or ()),
+        origin=origin_of(project.root) if flags.load else "",
+        **caching_of(flags, project),
+    )
+    plan = plan_build(project, wanted)
+    announce(project, f"building {plan.tags[-1]}, release {project.release.name} as {project.settings.profile}", out)
+    with report_builds(project, out) as builds:
+        builds += build_image(plan, out)
     if builds and flags.load:
-        runs = flags.target == "runner"
-        flags.out.say(f"next: {invoke(project, *(('run', 'console', 'push --branch') if runs else (f'shell --image {plan.tags[0]}',)))}")
+        runs = ("run", "console", "push --branch") if flags.target == "runner" else (f"shell --image {plan.tags[0]}",)
+        out.say(f"next: {invoke(project, *runs)}")
         result(plan.tags[0])
+
+
+def pack(project: Project, flags: ReleaseFlags) -> None:
+    """Make the release's tarball instead of an image."""
+    with tarball_folder(project, Path(flags.tarball), flags.out) as folder, report_builds(project, flags.out) as builds:
+        wanted = request_of(flags, "tarball", Output("local", folder=str(folder)), **caching_of(flags, project))
+        plan = plan_build(project, wanted)
+        announce(project, f"packing release {project.release.name} as {project.settings.profile}", flags.out)
+        builds += build_image(plan, flags.out)
 
 
 @command(StartFlags)
@@ -270,60 +286,49 @@ def diff(c: Context, flags: ContainerFlags) -> None:
 @command(PushFlags)
 def push(c: Context, flags: PushFlags) -> None:
     """Build and push the commit's image"""
-    project = project_of(c, flags)
-    if not project.settings.registry:
-        raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
+    project, out = project_of(c, flags), flags.out
+    require_registry(project)
     refuse_edits(project.tree)
-    if isinstance(flags.branch, str) and not flags.branch.strip():
-        hint = "is the variable set that should have the name? --branch alone takes the branch that is checked out"
-        raise failure("--branch= names no branch", hint)
-    branch = flags.branch if isinstance(flags.branch, str) else project.branch
-    if flags.branch and not branch:
-        raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
-    tags = target_tags(project, flags, branch if flags.branch else "")
-    with contextlib.nullcontext(project) if flags.dry_run else frozen(project) as copied:
-        plan = plan_caches(plan_build(copied, flags, flags.target, tags, PUSHED), branch, export=True)
+    branch = project.branch if flags.branch is None else branch_to_push(project.branch, flags.branch)
+    tags = target_tags(project, flags.target, "" if flags.branch is None else branch, flags.tag or ())
+    with contextlib.nullcontext(project) if out.dry_run else frozen(project) as copied:
+        plan = plan_build(copied, request_of(flags, flags.target, PUSHED, tags=tags, branch=branch, exports=True))
         refuse_checkouts(copied, plan.contexts["deps"], flags.force)
-        announce(project, f"pushing {project.repository}", flags.out)
-        alias = [f"{project.repository}:deps-of-{branch_tag(branch)}"] if branch and plan.deps else []
-        temporary = contextlib.nullcontext() if flags.dry_run else no_new_tags(project, [*plan.tags, plan.deps, *alias])
-        with temporary, warned(project, flags.quiet) as builds:
-            if plan.deps and not flags.dry_run:
-                builds += push_deps(plan, alias, branch, flags)
-            builds += build_image(plan, flags.out)
+        announce(project, f"pushing {project.repository}", out)
+        with no_new_tags(plan, out), report_builds(project, out) as builds:
+            builds += push_deps_image(plan, out)
+            builds += build_image(plan, out)
     if builds:
-        flags.out.say(summary(builds))
         digest = pushed_digest(plan)
-        flags.out.say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}")
+        out.say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}")
         result(f"{project.repository}@{digest}")
 
 
 @command(DepsFlags)
 def deps_image(c: Context, flags: DepsFlags) -> None:
     """Build the dependencies alone, as IMAGE:deps-CHECKSUM"""
-    project = project_of(c, flags)
-    output = PUSHED if flags.push else {"type": "image"}
-    draft = plan_build(project, flags, "builder", [], output)
+    project, out = project_of(c, flags), flags.out
+    plan = plan_deps_image(
+        project, request_of(flags, "builder", PUSHED if flags.push else LOADED, branch=project.branch, exports=flags.push)
+    )
     if flags.explain:
-        explain_key(draft)
+        explain_key(plan.deps_key, read_record(project))
     if flags.key:
-        result(deps_key(draft))
+        result(plan.deps_key.checksum)
     if flags.key or flags.explain:
         return
-    if flags.push and not project.settings.registry:
-        raise failure("there is no registry to push to", f"--registry ghcr.io/acme, or `registry:` under `{KEY}:` in invoke.yaml")
-    plan = plan_deps(project, flags, [f"deps-{deps_key(draft)}"], output, project.branch)
-    announce(project, f"building the dependencies, {plan.tags[0]}", flags.out)
-    if flags.push and plan.deps and not flags.dry_run:
-        if deps_there(plan.deps, ask_docker(about_deps(plan.deps))[0], flags.out):
-            flags.out.say("the registry has them already")
+    if flags.push:
+        require_registry(project)
+    announce(project, f"building the dependencies, {plan.tags[0]}", out)
+    if flags.push and not out.dry_run:
+        if has_deps_image(plan, out):
+            out.say("the registry has them already")
             result(plan.tags[0])
             return
-        plan = dataclasses.replace(plan, deps="")  # asked once
-    with warned(project, flags.quiet) as builds:
-        builds += build_image(plan, flags.out)
+        plan = plan.with_caches(plan.caches.without_deps_image)  # the registry was asked just now
+    with report_builds(project, out) as builds:
+        builds += build_image(plan, out)
     if builds:
-        flags.out.say(summary(builds))
         result(plan.tags[0])
 
 

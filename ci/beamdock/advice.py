@@ -21,10 +21,10 @@ from .dependencies import OF_APPLICATIONS
 from .files import find, read_text, real
 from .git import git
 from .leftout import left_out, sentence
-from .progress import Built
+from .progress import Built, summary
 from .project import Project
 from .terms import Atom, Tuple, format_term, tuples, values_of
-from .words import KEY, Out, say
+from .words import KEY, Out
 
 # What is in the environment when relx's extended start script fills the templates (rebar3 3.24), and in every container.
 START_SCRIPT = (
@@ -275,16 +275,18 @@ def of_release(log: str) -> list[Warning]:
 
 
 @contextlib.contextmanager
-def warned(project: Project, quiet: bool) -> Iterator[list[Built]]:
-    """Say what there is to warn of once, when all that is built meanwhile is over: below it, and above an error. What succeeded is
-    to be put into the list."""
+def report_builds(project: Project, out: Out) -> Iterator[list[Built]]:
+    """Say what there is to warn of once, and what was built, when all that is built meanwhile is over. Warnings stand above an error.
+
+    What has succeeded is to be put into the list.
+    """
     found, built = warnings(project), list[Built]()
 
     def tell() -> None:
         topics = {one.about for one in found} - {""}
         of_log = of_release("\n".join(each.log for each in built))
         for one in [*found, *(w for w in of_log if w.about not in topics)]:
-            say(f"warning: {one.what}\nhint: {one.hint}", quiet)
+            out.say(f"warning: {one.what}\nhint: {one.hint}")
 
     try:
         yield built
@@ -293,6 +295,8 @@ def warned(project: Project, quiet: bool) -> Iterator[list[Built]]:
             tell()
         raise
     tell()
+    if built:
+        out.say(summary(built))
 
 
 def warn_of_run(project: Project, given: set[str], out: Out) -> None:

@@ -21,7 +21,7 @@ from .contexts import context_path, write_contexts
 from .docker import act, docker, require_docker
 from .flags import CleanFlags
 from .project import Project
-from .tags import branch_tag
+from .tags import branch_tag, deps_tag
 from .words import PROJECT_LABEL, Out, failure, say
 
 UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # as docker writes sizes
@@ -121,7 +121,7 @@ def read_images(ids: Sequence[str]) -> list[Image]:
 def of_other_targets(project: Project) -> list[str]:
     """Ids of what has no label, as builds go on from it: the images of deps-image, and of build --target builder."""
     listed = docker("image", "ls", "--no-trunc", "--format={{.ID}} {{.Tag}}", project.repository).splitlines()
-    return [line.split()[0] for line in listed if re.fullmatch(r"\S+ (deps-[0-9a-f]{64}|[0-9a-f]{40}(-dirty)?-builder)", line)]
+    return [line.split()[0] for line in listed if re.fullmatch(rf"\S+ ({deps_tag('[0-9a-f]{64}')}|[0-9a-f]{{40}}(-dirty)?-builder)", line)]
 
 
 def stopped_containers(project: Project) -> list[str]:

@@ -14,14 +14,13 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from invoke.exceptions import Exit
 
 from .explain import explain
-from .model import Build
 from .screen import Screen
 from .stop import check_stopped, held, was_stopped
 from .words import Out, failure, result
@@ -167,13 +166,15 @@ def watched(screen: Screen) -> Iterator[None]:
         os.close(real)
 
 
-def command_of(plan: Build, **more: Any) -> list[str]:
-    """The command that python-on-whales would run: `false` stands in for docker, and the exception carries the words. (Where it is
-    asked to stream it asks no builder first.)"""
+def command_of(options: Mapping[str, Any]) -> list[str]:
+    """Return the `docker buildx build` that python-on-whales would run for these arguments of its own.
+
+    `false` stands in for docker, and the exception carries the words. Where python-on-whales is asked to stream, it asks no builder first.
+    """
     from python_on_whales.exceptions import DockerException
 
     try:
-        list(client("false").buildx.build(**{**plan.options(), **more, "stream_logs": True}))
+        list(client("false").buildx.build(**options, stream_logs=True))
     except DockerException as error:
         return ["docker", *error.docker_command[1:]]
     raise AssertionError("false succeeded")

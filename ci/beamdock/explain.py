@@ -14,11 +14,10 @@ from .files import find, read_text
 from .ignore import ignore_file
 from .words import KEY, failure, in_a_line
 
-# What docker, buildx and registries say (in their last error), what it means, and what to do.
-REASONS = [
+# What docker and buildx say of a registry that refuses, or that nobody reaches: what it means, and what to do.
+REGISTRY_REASONS = [
     (r"401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
     (r"push.*(denied|insufficient_scope|403 forbidden)", "{host} refused the push", "docker login {host}, as a user who may write there"),
-    (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
     (
         r"push.*(method not allowed|unsupported(?! media)|read-only)",
         "{host} does not take pushes (is it read-only?)",
@@ -29,6 +28,10 @@ REASONS = [
         "{host} can't be reached",
         "{last}",
     ),
+]
+# The same of all else that they say in their last error.
+REASONS = [
+    (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
     (
         r'target stage "(?P<stage>runner|builder|tarball)" could not be found',
         "the Dockerfile has no stage called {stage}",
@@ -209,11 +212,20 @@ def explain_step(wrote: str, of_dependencies: bool, root: Optional[Path], docker
     path = re.search(r"/app/src/([^\s\"'(){}\[\],]+)", error)
     if path and ABSENT.search(error):
         hints.append(absent(path[1], root, dockerfile))
-    return failure(error.replace("/app/src/", ""), hints[0] if hints else "its output is above", 1)
+    error = error.replace("/app/src/", "")
+    return failure(error, hints[0], 1) if hints else LookAbove(f"error: {error}\nhint: its output is above", 1)
 
 
-class Unexplained(Exit):
+class LookAbove(Exit):
+    """A step of the Dockerfile failed, and only its output, which is above, says what to do."""
+
+
+class Unexplained(LookAbove):
     """A step of the Dockerfile failed, and all that is known is which."""
+
+
+class RegistryFailure(Exit):
+    """The registry refuses what is asked of it, or can't be reached: nothing else will go there either."""
 
 
 def explain(log: str, command: str, root: Optional[Path] = None, dockerfile: str = "Dockerfile") -> Exit:
@@ -247,7 +259,8 @@ def explain(log: str, command: str, root: Optional[Path] = None, dockerfile: str
     reason = f"{pushing[1]} {last}" if pushing else last
     host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|(?:failed to push|pushing) ([^/\s]+)/", reason)
     named = next(filter(None, host.groups())) if host else "the registry"
-    for pattern, means, hint in REASONS:
+    for pattern, means, hint in [*REGISTRY_REASONS, *REASONS]:
         if found := re.search(pattern, reason, re.IGNORECASE):
-            return failure(means.format(host=named, **found.groupdict()), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
+            told = failure(means.format(host=named, **found.groupdict()), hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
+            return RegistryFailure(told.message, 1) if (pattern, means, hint) in REGISTRY_REASONS else told
     return failure(f"{command}: {last}", code=1)

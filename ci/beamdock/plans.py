@@ -1,4 +1,4 @@
-"""beamdock 0.1.0: a build planned from settings and flags. SPDX-License-Identifier: Apache-2.0"""
+"""beamdock 0.1.0: a build planned from settings and a request. SPDX-License-Identifier: Apache-2.0"""
 
 from __future__ import annotations
 
@@ -7,25 +7,75 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from .caches import plan_caches
 from .dependencies import dependency_files, reduced
 from .files import find, read_text
-from .flags import BuildFlags, ImageFlags
-from .history import git_context, history_needed, origin_of
-from .keys import states
+from .history import git_context, history_needed
+from .keys import in_bytes, incremental_arguments, make_deps_key
 from .leftout import refuse_left_out
-from .model import ACCESS, Build
+from .model import Build, DepsKey, Inputs, Request
 from .private import authority_of, git_rules, secrets_for, ssh_for
 from .project import Project
 from .settings import check
-from .tags import VALID_TAG, branch_tag
+from .tags import VALID_TAG, branch_tag, deps_tag
 from .values import MOST_BYTES, shown, shown_name
-from .words import ORIGIN_LABEL, PROJECT_LABEL, REVISION_LABEL, WRITABLE_LABEL, failure
+from .words import DEPS_LABEL, ORIGIN_LABEL, PROJECT_LABEL, REVISION_LABEL, WRITABLE_LABEL, failure
 
 
-def plan_build(
-    project: Project, flags: BuildFlags, target: str, tags: Sequence[str], output: Mapping[str, str], incremental: bool = False
-) -> Build:
-    """A build from settings and flags. tags: without the repository; incremental: on top of the last build's files."""
+def plan_build(project: Project, request: Request) -> Build:
+    """Return the plan of what a task wants built: an image, a tarball, or a stage. Raises Exit where the request, the settings or the
+    project's files don't allow it."""
+    check_tags(request.tags)
+    inputs = read_inputs(project, request)
+    labels = image_labels(project, request) if request.target not in ("builder", "tarball") else {}
+    return plan_of(inputs, request, make_deps_key(inputs), labels)
+
+
+def plan_deps_image(project: Project, request: Request) -> Build:
+    """Return the plan of the dependencies' image: the stage `builder`, with the key as its tag (the request's come after it) and as a
+    label. Raises Exit as plan_build does."""
+    check_tags(request.tags)
+    request = dataclasses.replace(request, target="builder", incremental=False)
+    inputs = read_inputs(project, request)
+    key = make_deps_key(inputs)
+    tagged = dataclasses.replace(request, tags=(deps_tag(key.checksum), *request.tags))
+    return plan_of(inputs, tagged, key, {DEPS_LABEL: key.checksum})
+
+
+def plan_of(inputs: Inputs, request: Request, key: DepsKey, labels: Mapping[str, str]) -> Build:
+    project = inputs.project
+    return Build(
+        inputs=inputs,
+        request=request,
+        deps_key=key,
+        tags=tuple(f"{project.repository}:{tag}" for tag in dict.fromkeys(request.tags)),
+        labels=labels,
+        secrets=secrets_for(project, request.secrets, inputs.contexts.get("deps", {}), project.environ),
+        ssh=ssh_for(project, request.ssh, project.environ),
+        access=git_rules(project.settings.git_rewrites),
+        caches=plan_caches(inputs, request, key),
+    )
+
+
+def read_inputs(project: Project, request: Request) -> Inputs:
+    """Return what decides the bytes of a build, from the settings, the project's files and git."""
+    settings, target = project.settings, request.target
+    build_args = {**arguments_of_settings(project), **settings.build_args, **request.build_args}
+    if too_long := next((name for name, value in build_args.items() if len(in_bytes(value)) > MOST_BYTES), ""):
+        raise failure(f"the build argument {too_long} has more than {MOST_BYTES} bytes", "what is longer belongs into a file")
+    if target in ("runner", "tarball"):
+        refuse_left_out(project)
+    files = dependency_files(project.files, settings)
+    if request.incremental and not request.no_cache:
+        build_args.update(incremental_arguments(project, build_args, files, target))
+    contexts = {"deps": reduced(files, settings.profile), "authority": authority_of(project)}
+    if target != "builder":
+        contexts["git"] = version_history(project)
+    return Inputs(project, target, build_args, {name: content for name, content in contexts.items() if content})
+
+
+def arguments_of_settings(project: Project) -> dict[str, str]:
+    """Return the Dockerfile's build arguments that settings stand for. What a setting leaves empty is the Dockerfile's to say."""
     settings = project.settings
     build_args = {
         "BUILD_BASE": settings.build_base,
@@ -42,45 +92,28 @@ def plan_build(
         "WRITABLE": " ".join(settings.writable),
         "BUILD_ENV": "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.build_env.items()),
     }
-    build_args = {**{name: value for name, value in build_args.items() if value}, **settings.build_args}
-    build_args.update(given_arguments(flags.build_arg or ()))
-    for tag in tags:
-        if tag == "latest":
-            raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
-        if not VALID_TAG.fullmatch(tag):
-            raise failure(f"{shown(tag)} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
-    if long := next((name for name, value in build_args.items() if len(value.encode("utf-8", "surrogateescape")) > MOST_BYTES), ""):
-        raise failure(f"the build argument {long} has more than {MOST_BYTES} bytes", "what is longer belongs into a file")
-    if target in ("runner", "tarball"):
-        refuse_left_out(project)
-    files = dependency_files(project.files, settings)
-    if incremental and not flags.no_cache:
-        build_args.update(states(project, build_args, files, target))
-    contexts = {"deps": reduced(files, settings.profile), ACCESS: git_rules(settings.git_rewrites)}
-    if target != "builder":
-        sources = [read_text(file) for file in find(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
-        need = history_needed(project.release.version, project.scripted, sources)
-        contexts["git"] = git_context(project.root, need, project.tree.commit)
-    contexts["authority"] = authority_of(project)
-    image = target not in ("builder", "tarball")
-    labels = {REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image, WRITABLE_LABEL: " ".join(settings.writable)}
-    return Build(
-        project=project,
-        target=target,
-        tags=tuple(f"{project.repository}:{tag}" for tag in dict.fromkeys(tags)),
-        build_args=build_args,
-        contexts={name: files for name, files in contexts.items() if files},
-        labels=labels if image else {},
-        secrets=secrets_for(project, check("secrets", flags.secret or [], "--secret"), contexts["deps"], project.environ),
-        ssh=ssh_for(project, check("ssh", flags.ssh, "--ssh"), project.environ),
-        pull=flags.pull,
-        no_cache=flags.no_cache,
-        output=output,
-    )
+    return {name: value for name, value in build_args.items() if value}
 
 
-def given_arguments(words: Sequence[str]) -> dict[str, str]:
-    """The build arguments that flags give."""
+def version_history(project: Project) -> dict[str, bytes]:
+    """Return the git folder from which the build reads its version: path -> content."""
+    sources = [read_text(file) for file in find(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
+    need = history_needed(project.release.version, project.scripted, sources)
+    return git_context(project.root, need, project.tree.commit)
+
+
+def image_labels(project: Project, request: Request) -> dict[str, str]:
+    """Return the labels of a release's image.
+
+    An image that stays in the engine says whose it is. One that is pushed does not: its name in the registry says that, and a push from
+    a shallow clone, which does not know its origin, makes the same bytes.
+    """
+    labels = {REVISION_LABEL: project.commit_tag, PROJECT_LABEL: project.image, WRITABLE_LABEL: " ".join(project.settings.writable)}
+    return {**labels, ORIGIN_LABEL: request.origin} if request.origin else labels
+
+
+def parse_arguments(words: Sequence[str]) -> dict[str, str]:
+    """Return the build arguments that --build-arg gives, NAME=VALUE each. Raises Exit where one can't be."""
     given = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -92,20 +125,22 @@ def given_arguments(words: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def with_origin(plan: Build) -> Build:
-    """The plan of a local image, with a label that says whose it is. In a registry its name says that, and what is pushed from a
-    shallow clone has the same bytes."""
-    origin = origin_of(plan.project.root) if plan.labels else ""
-    return dataclasses.replace(plan, labels={**plan.labels, ORIGIN_LABEL: origin}) if origin else plan
+def check_tags(tags: Sequence[str]) -> None:
+    """Raise Exit where one of these can't be a tag, or says nothing of what is in the image."""
+    for tag in tags:
+        if tag == "latest":
+            raise failure("`latest` is never written: it says nothing of what is in the image", "--tag with another name")
+        if not VALID_TAG.fullmatch(tag):
+            raise failure(f"{shown(tag)} can't be a tag", "letters, digits, _ . and -, at most 128, the first a letter, a digit or _")
 
 
-def target_tags(project: Project, flags: ImageFlags, branch: str) -> list[str]:
-    """The commit's tag and the branch's, or COMMIT-TARGET alone for another stage than the runner; then --tag."""
-    tags = [project.commit_tag, *([branch_tag(branch)] if branch else [])]
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", flags.target, re.ASCII):
-        raise failure(f"--target {shown(flags.target)} can't be a stage", "the Dockerfile has them: --target runner")
-    if flags.target == "dirty":
+def target_tags(project: Project, target: str, branch: str, more: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the tags of an image: the commit's and the branch's (none for ''), or COMMIT-TARGET alone for another stage than the
+    runner; then those of --tag. Raises Exit where the target can't be a stage."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", target, re.ASCII):
+        raise failure(f"--target {shown(target)} can't be a stage", "the Dockerfile has them: --target runner")
+    if target == "dirty":
         raise failure("a stage can't be called dirty", f"{project.tree.commit[:8]}…-dirty is the tag of a tree with edits")
-    if flags.target != "runner":
-        tags = [f"{project.commit_tag}-{flags.target}"]
-    return [*tags, *(flags.tag or ())]
+    if target != "runner":
+        return (f"{project.commit_tag}-{target}", *more)
+    return (project.commit_tag, *([branch_tag(branch)] if branch else []), *more)

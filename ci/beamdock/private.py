@@ -10,10 +10,12 @@ from pathlib import Path
 
 from .contexts import context_path
 from .files import expand, read_text
-from .model import ACCESS
 from .project import Project
 from .values import line, secret_pairs
 from .words import failure
+
+# The folder of git's configuration below the cache folder: its files are mounted as secrets.
+ACCESS = "access"
 
 
 def git_rules(rewrites: Mapping[str, str]) -> dict[str, bytes]:

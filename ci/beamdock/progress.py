@@ -11,8 +11,10 @@ from .model import Build
 
 
 def stages_run(log: str) -> set[str]:
-    """The stages of which BuildKit really ran a RUN step, from either form of its progress. A cached step whose layers had to be
-    pulled is not called CACHED there; but it wrote nothing."""
+    """Return the stages of which BuildKit really ran a RUN step, from either form of its progress.
+
+    A cached step whose layers had to be pulled is not called CACHED there; but it wrote nothing.
+    """
     stages: dict[str, str] = {}
     cached, wrote, pulled = set[str](), set[str](), set[str]()
     step = ""
@@ -42,19 +44,20 @@ class Built:
 
 
 def summary(builds: Sequence[Built]) -> str:
-    """What the builds of one task did, for a person: one total."""
+    """Return what the builds of one task did, in words for a person: one total."""
     seconds, plan = sum(built.seconds for built in builds), builds[-1].plan
     logs = {stage: built.log for built in builds for stage in stages_run(built.log)}
     if not logs:
-        taken = plan.deps and plan.target == "builder"
+        taken = plan.caches.deps_image and plan.inputs.target == "builder"
         return f"{'dependencies from the registry' if taken else 'up to date'} in {seconds:.1f} s"
 
     def modules(stage: str, what: str) -> str:
-        """How many a stage has compiled, where it says so. On a terminal it may not: BuildKit draws no output of steps that are over."""
+        """Return how many modules a stage has compiled, in words; '' where the log does not say so, as it may not on a terminal, where
+        BuildKit draws no output of steps that are over."""
         found = re.search(rf"{what}: compiled (\d+) module", logs.get(stage, ""))
         return f"{found[1]} module{'s' if found[1] != '1' else ''}" if found else ""
 
-    dependencies = "compiled" if "builder" in logs else "from the registry" if plan.deps else "cached"
+    dependencies = "compiled" if "builder" in logs else "from the registry" if plan.caches.deps_image else "cached"
     if some := modules("builder", "deps"):
         dependencies += f" ({some})"
     project = "project compiled" if "prod_compiled" in logs else "release assembled" if "releaser" in logs else "project cached"
@@ -64,19 +67,21 @@ def summary(builds: Sequence[Built]) -> str:
 
 
 def last_error(log: str) -> str:
+    """Return BuildKit's last error, a line; '' for none."""
     return next((line for line in reversed(log.splitlines()) if line.startswith("ERROR: ")), "")
 
 
-def of_cache(log: str) -> bool:
-    """Did a build fail for a cache, and not for a step, a file that is missing, or a push?"""
+def is_cache_failure(log: str) -> bool:
+    """Did a build fail for a cache? Then it goes without one; not so for a step, a file that is missing, or a push."""
     last = last_error(log)
     if "could not fetch content descriptor" in last:  # a layer that the registry has lost, also where it is to be pushed again
         return True
-    return bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last)) and not re.search("did not complete|checksum of ref|push", last)
+    of_another = re.search("did not complete|checksum of ref|push", last)
+    return not of_another and bool(re.search("cache|deps-[0-9a-f]{64}|docker-image://", last))
 
 
 def engine_fault(log: str) -> str:
-    """What went wrong in the engine itself, where a build failed for that and the next one has it behind it; else ''."""
+    """Return what went wrong in the engine itself, where the same build may succeed when it is run again; else ''."""
     last = last_error(log)
     if re.search("failed to prepare extraction snapshot .* does not exist", last):  # moby/buildkit#6521, where something else goes on
         return "the engine lost a layer of the image while it unpacked it, as it sometimes does"

@@ -126,6 +126,12 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], en
     return Project(root, settings, sources, release, scripted, look_at(root), text, environ)
 
 
+def is_incremental(project: Project) -> bool:
+    """Does the setting `incremental` let a build go on from the last one's files, here?"""
+    mode = project.settings.incremental
+    return mode == "always" or (mode == "desk" and not project.environ.get("CI"))
+
+
 def invoke(project: Project, *tasks: str) -> str:
     """The commands to type next, for the release that these flags chose."""
     chosen = f" --release {project.release.name}" if project.sources.get("release") == "--release" else ""

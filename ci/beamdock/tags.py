@@ -6,8 +6,10 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Union
 
 from .git import Tree
+from .words import failure
 
 # No branch's tag has one of these forms, whatever the branch is called; some of them are for tags that are still to come.
 OTHER_FORMS = re.compile(
@@ -62,3 +64,31 @@ def current_branch(tree: Tree, environ: Mapping[str, str]) -> str:
                 return "" if name == "detached" else name.removeprefix("origin/")
             return name
     return ""
+
+
+def branch_to_push(current: str, given: Union[bool, str]) -> str:
+    """Return the branch whose tag a push moves. given: of --branch, True where it names none; current: the branch that is built.
+    Raises Exit where there is none."""
+    if isinstance(given, str):
+        if not given.strip():
+            hint = "is the variable set that should have the name? --branch alone takes the branch that is checked out"
+            raise failure("--branch= names no branch", hint)
+        return given
+    if not current:
+        raise failure("HEAD is detached, and no CI variable says which branch it is", "--branch=NAME")
+    return current
+
+
+def deps_tag(key: str) -> str:
+    """Return the tag of the image that has the dependencies of a key compiled."""
+    return f"deps-{key}"
+
+
+def deps_branch_tag(branch: str) -> str:
+    """Return the tag of the image that has a branch's dependencies compiled."""
+    return f"deps-of-{branch_tag(branch)}"
+
+
+def cache_tag(branch: str) -> str:
+    """Return the tag of a branch's cache (`cache: registry`)."""
+    return f"cache-{branch_tag(branch)}"

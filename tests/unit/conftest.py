@@ -23,7 +23,10 @@ from kit.engines import NOT_OURS, ROOT
 from kit.repos import TINY_CONFIG, Repo, Result, new_repo
 
 import tasks
+from ci.beamdock.docker import Builder
 from ci.beamdock.git import Tree
+from ci.beamdock.model import LOADED, Request
+from ci.beamdock.plans import parse_arguments
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Release
 from ci.beamdock.settings import Settings
@@ -178,6 +181,16 @@ def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Se
     there = root / "Dockerfile"
     dockerfile = given.pop("dockerfile_text", there.read_text() if there.exists() else DOCKERFILE)
     return Project(root, Settings(**given), {}, Release(release, version, 1), False, tree, dockerfile, os.environ)
+
+
+# What runs the builds at most desks: the engine itself.
+DESK = Builder("docker", direct=False)
+
+
+def request(target: str = "runner", tags: Sequence[str] = (), **given: Any) -> Request:
+    """What a task asks for. given: further fields; build_arg as the flag has it."""
+    arguments = parse_arguments(given.pop("build_arg", ()))
+    return Request(**{"target": target, "output": LOADED, "tags": tuple(tags), "build_args": arguments, **given})
 
 
 def said(error: pytest.ExceptionInfo[Exit]) -> str:

@@ -8,22 +8,21 @@ from typing import Any
 import pytest
 from kit.repos import Repo
 
-from ci.beamdock.caches import plan_caches
+from ci.beamdock.build import buildx_options
+from ci.beamdock.caches import import_words
 from ci.beamdock.docker import command_of
-from ci.beamdock.flags import BuildFlags
-from ci.beamdock.keys import deps_key
-from ci.beamdock.model import Build
+from ci.beamdock.model import Build, Caches
 from ci.beamdock.plans import plan_build
-from ci.beamdock.progress import engine_fault, of_cache
+from ci.beamdock.progress import engine_fault, is_cache_failure
 from ci.beamdock.rebar import locked_names
-from unit.conftest import project
+from unit.conftest import DESK, project, request
 
 LOCK = '[{<<"cowboy">>,{pkg,<<"cowboy">>,<<"2.10.0">>},0},\n {<<"gun">>,{git,"https://g/gun",{ref,"abc"}},0}].\n'
 CONFIG = '{erl_opts, [debug_info]}.\n{deps, [cowboy, {gun, {git, "https://g/gun", {tag, "1"}}}]}.\n{relx, [{release, {a, "1"}, [a]}]}.\n'
 
 
 def plan(root: Path, target: str = "runner", incremental: bool = False, flags: dict[str, Any] | None = None, **given: Any) -> Build:
-    return plan_build(project(root, **given), BuildFlags(**(flags or {})), target, ["main"], {"type": "image"}, incremental)
+    return plan_build(project(root, **given), request(target, ["main"], incremental=incremental, **(flags or {})))
 
 
 def keys(repo: Repo, **given: Any) -> tuple[str, str]:
@@ -100,7 +99,7 @@ def test_which_settings_do(locked: Repo, given: dict[str, Any], store: bool, wor
 
 def test_the_keys_are_not_of_the_dependencies(locked: Repo) -> None:
     """At a desk and in CI the dependencies' image is the same."""
-    assert deps_key(plan(locked.path, incremental=True)) == deps_key(plan(locked.path))
+    assert plan(locked.path, incremental=True).deps_key == plan(locked.path).deps_key
 
 
 def test_no_dependencies_are_kept_for_the_default_profile(locked: Repo) -> None:
@@ -108,16 +107,17 @@ def test_no_dependencies_are_kept_for_the_default_profile(locked: Repo) -> None:
 
 
 def test_no_cache_goes_on_from_nothing(locked: Repo) -> None:
-    made = plan_caches(plan(locked.path, incremental=True, flags={"no_cache": True}, registry="r.example"), "main")
+    made = plan(locked.path, incremental=True, flags={"no_cache": True, "branch": "main"}, registry="r.example")
     assert not {"STORE", "WORK"} & set(made.build_args)
-    assert (made.imports, made.hints, made.deps) == ((), (), "")
+    assert made.caches == Caches()
 
 
-def caches(root: Path, branch: str = "main", export: Any = False, target: str = "runner", **given: Any) -> tuple[list[str], str, str]:
+def caches(root: Path, branch: str = "main", export: bool = False, target: str = "runner", **given: Any) -> tuple[list[str], str, str]:
     """Imports, export and the image of the dependencies, with the registry and the key cut short."""
-    made = plan_caches(plan(root, target, image="shop", registry="r.example", **given), branch, export)
-    short = [text.replace("type=registry,ref=r.example/shop:", "") for text in (*made.imports, *made.hints)]
-    return short, made.export.replace("type=registry,ref=r.example/shop:", ""), made.deps.replace(deps_key(made), "KEY")
+    made = plan(root, target, flags={"branch": branch, "exports": export}, image="shop", registry="r.example", **given)
+    short = [text.replace("type=registry,ref=r.example/shop:", "") for text in made.caches.imports]
+    export_to = made.caches.export.replace("type=registry,ref=r.example/shop:", "")
+    return short, export_to, made.caches.deps_image.replace(made.deps_key.checksum, "KEY")
 
 
 DEPS = "r.example/shop:deps-KEY"
@@ -150,9 +150,11 @@ def test_a_build_exports_none(repo: Repo) -> None:
 
 
 def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
-    made = plan_caches(plan(repo.path), "main", False, ["r/x:y", "type=gha"])
-    assert (made.imports, made.deps) == (("type=registry,ref=r/x:y", "type=gha"), "")
-    assert [w for w in command_of(made) if w.startswith("type=")] == ["type=registry,ref=r/x:y", "type=gha", "type=image"]
+    asked = tuple(import_words(words) for words in ("r/x:y", "type=gha"))
+    made = plan(repo.path, flags={"branch": "main", "cache_from": asked})
+    assert made.caches == Caches(asked=("type=registry,ref=r/x:y", "type=gha"))
+    words = [w for w in command_of(buildx_options(made, DESK)) if w.startswith("type=")]
+    assert words == ["type=registry,ref=r/x:y", "type=gha", "type=image,compression=uncompressed"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
     ],
 )
 def test_what_fails_for_a_cache(last: str, expected: bool) -> None:
-    assert of_cache(f"#1 something\n{last}\n") == expected
+    assert is_cache_failure(f"#1 something\n{last}\n") == expected
 
 
 @pytest.mark.parametrize(

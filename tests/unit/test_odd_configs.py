@@ -19,7 +19,7 @@ from ci.beamdock.model import Build
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import read_project
 from ci.beamdock.terms import write_term
-from unit.conftest import Shell
+from unit.conftest import Shell, request
 
 CONFIG = """\
 {deps, [cowboy, {recon, "2.5.5"}, {own, {git, "https://git.example/own.git", {tag, "1"}}}, {pkg, "1.0.0", {pkg, other}}]}.
@@ -50,7 +50,7 @@ def outcome(root: Path) -> Build | str:
     try:
         project = read_project(root, {}, {}, {}, flags)
         warnings(project)
-        return plan_build(project, flags, "runner", target_tags(project, flags, "main"), {}, incremental=True)
+        return plan_build(project, request("runner", target_tags(project, "runner", "main"), incremental=True))
     except Exit as error:
         assert error.code == 2
         return str(error.message)

@@ -20,30 +20,29 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 from python_on_whales import DockerClient
 
+from ci.beamdock.build import buildx_options
 from ci.beamdock.consult import read_terms
 from ci.beamdock.containers import choose_container
 from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
-from ci.beamdock.docker import command_of
-from ci.beamdock.flags import BuildFlags, ImageFlags, RunFlags
+from ci.beamdock.docker import Builder, command_of
+from ci.beamdock.flags import RunFlags
 from ci.beamdock.git import Tree
 from ci.beamdock.history import of_one_project, origin_of
-from ci.beamdock.keys import deps_key
-from ci.beamdock.model import PUSHED, Build
+from ci.beamdock.model import PUSHED, Build, Caches, DepsKey, Inputs, Output, Request
 from ci.beamdock.nodes import call_of
 from ci.beamdock.options import check_options, published, run_command
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Rebar, Release
 from ci.beamdock.settings import PATH, Settings
-from unit.conftest import DOCKERFILE, Shell, project, said
+from unit.conftest import DESK, DOCKERFILE, Shell, project, request, said
 
 COMMIT = "c" * 40
-IMAGE = {"type": "image"}
 
 
 def plan(root: Path, flags: dict[str, Any] | None = None, target: str = "runner", tags: list[str] | None = None, **given: Any) -> Build:
-    return plan_build(project(root, **given), BuildFlags(**(flags or {})), target, tags or ["main"], IMAGE)
+    return plan_build(project(root, **given), request(target, tags or ["main"], **(flags or {})))
 
 
 # -------------------------------------------------------------------------------------------------------------- tags
@@ -63,7 +62,7 @@ def plan(root: Path, flags: dict[str, Any] | None = None, target: str = "runner"
 )
 def test_target_tags(tmp_path: Path, dirty: list[str], target: str, more: list[str] | None, branch: str, tags: list[str]) -> None:
     """COMMIT and branch; a dirty tree never has the bare commit's; another stage never the branch's."""
-    assert target_tags(project(tmp_path, dirty=dirty), ImageFlags(target=target, tag=more), branch) == tags
+    assert target_tags(project(tmp_path, dirty=dirty), target, branch, more or ()) == tuple(tags)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_latest_is_refused(tmp_path: Path) -> None:
 def test_a_stage_called_dirty_is_refused(tmp_path: Path) -> None:
     """COMMIT-dirty is the tag of a tree with edits."""
     with pytest.raises(Exit, match="a stage can't be called dirty") as caught:
-        target_tags(project(tmp_path), ImageFlags(target="dirty"), "main")
+        target_tags(project(tmp_path), "dirty", "main")
     assert caught.value.code == 2
 
 
@@ -180,7 +179,7 @@ def test_two_plans_share_no_folder_with_other_files(repo: Repo) -> None:
     assert [made.contexts["git"]["HEAD"].decode().strip() for made in (one, two)] == [first, second]
     assert folder(one, "git") == folder(again, "git") != folder(two, "git")
     assert folder(one, "deps") == folder(two, "deps")
-    assert one.options()["build_contexts"] == {name: folder(one, name) for name in ("git", "deps")}
+    assert buildx_options(one, DESK)["build_contexts"] == {name: folder(one, name) for name in ("git", "deps")}
 
 
 def test_contexts_without_content_are_left_out(repo: Repo) -> None:
@@ -206,7 +205,7 @@ def test_a_certificate_authority(repo: Repo) -> None:
     for where, content in (("certs/company.pem", ours), (str(repo.path / "certs/company.pem"), ours), ("~/company.pem", at_home)):
         made = plan(repo.path, certificate_authority=where)
         assert made.contexts["authority"] == {"authority.crt": content}
-        assert made.options()["build_contexts"]["authority"] == folder(made, "authority")
+        assert buildx_options(made, DESK)["build_contexts"]["authority"] == folder(made, "authority")
     assert "authority" not in plan(repo.path).contexts
 
 
@@ -243,7 +242,7 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_options_are_parameters_of_python_on_whales(tmp_path: Path, given: dict[str, Any]) -> None:
-    options = plan(tmp_path, **given).options()
+    options = buildx_options(plan(tmp_path, **given), DESK)
     inspect.signature(DockerClient().buildx.build).bind(**options)
     assert "push" not in options and "load" not in options  # these come with the builder's kind
 
@@ -252,7 +251,7 @@ def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is run and what --dry-run prints: each setting and flag once, in docker's own words."""
     monkeypatch.setenv("SSH_AUTH_SOCK", str(repo.path))
     made = plan(repo.path, {"no_cache": True, "pull": True}, tags=["main", COMMIT], **EVERYTHING)
-    words = command_of(made)
+    words = command_of(buildx_options(made, DESK))
     assert words[:3] == ["docker", "buildx", "build"]
     assert words[-1] == str(repo.path)
     text = "\n".join(w if not w.startswith("--") else f"\n{w}" for w in words[3:-1]).replace("=", "\n", 0)
@@ -262,22 +261,25 @@ def test_the_command(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
         ("--tag", "r.example/tiny:main"), ("--tag", f"r.example/tiny:{COMMIT}"), ("--build-arg", "TOKEN=it's $x"),
         ("--build-arg", "PROFILE=prod"),
         ("--build-context", f"deps={folder(made, 'deps')}"), ("--label", "beamdock.project=tiny"), ("--secret", "id=a,src=/etc/hosts"),
-        ("--output", "type=image"),
+        ("--output", "type=image,compression=uncompressed"),
     } <= pairs, pairs  # fmt: skip
     assert {"--no-cache", "--pull"} <= set(words)
     assert "linux/arm64" in " ".join(words)
 
 
 def test_the_plain_command_has_no_switches(tmp_path: Path) -> None:
-    words = command_of(plan(tmp_path))
+    words = command_of(buildx_options(plan(tmp_path), DESK))
     assert not {"--no-cache", "--pull", "--push", "--load", "--ssh", "--network", "--platform", "--secret"} & {
         w.split("=")[0] for w in words
     }
 
 
-def test_more_goes_over_the_plan(tmp_path: Path) -> None:
-    words = command_of(plan(tmp_path), output={**PUSHED, "store": "false"})
-    assert [w for w in words if "push=true" in w and "store=false" in w]
+def test_a_push_goes_by_what_runs_it(tmp_path: Path) -> None:
+    """Where a builder pushes by itself, no copy is left in the engine."""
+    made = plan(tmp_path, {"output": PUSHED})
+    told = [buildx_options(made, Builder("docker", direct))["output"] for direct in (True, False)]
+    assert told[1] == {"type": "image", "push": "true"}
+    assert told[0] == {**told[1], "store": "false", "compression": "gzip", "force-compression": "true"}
 
 
 # ---------------------------------------------------------------------------------------------------------- deps_key
@@ -285,7 +287,7 @@ def test_more_goes_over_the_plan(tmp_path: Path) -> None:
 
 def key(root: Path, dockerfile: str = DOCKERFILE, flags: dict[str, Any] | None = None, **given: Any) -> str:
     given.setdefault("image", "shop")
-    return deps_key(plan(root, flags, "builder", dockerfile_text=dockerfile, **given))
+    return plan(root, flags, "builder", dockerfile_text=dockerfile, **given).deps_key.checksum
 
 
 def test_the_key_is_a_sha256(repo: Repo) -> None:
@@ -637,7 +639,7 @@ def test_no_container_or_several(containers: list[dict[str, str]], name: str, co
 
 def test_plans_are_values() -> None:
     """Frozen, and equal where they say the same."""
-    for kind in (Settings, Project, Build, Release, Rebar, Tree, RunFlags, BuildFlags):
+    for kind in (Settings, Project, Build, Caches, DepsKey, Inputs, Output, Request, Release, Rebar, Tree, RunFlags):
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen  # type: ignore[union-attr]
     assert plan(Path("/nowhere")) == plan(Path("/nowhere"))

@@ -10,15 +10,13 @@ import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
+from ci.beamdock.build import buildx_options
 from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.explain import explain
-from ci.beamdock.flags import BuildFlags
-from ci.beamdock.keys import deps_key
-from ci.beamdock.model import ACCESS
 from ci.beamdock.plans import plan_build
-from ci.beamdock.private import git_rules, secrets_for, ssh_for
-from unit.conftest import Shell, project, rows
+from ci.beamdock.private import ACCESS, git_rules, secrets_for, ssh_for
+from unit.conftest import DESK, Shell, project, request, rows
 
 REPOS = '{hex, [{repos, [#{name => <<"acme">>, repo_url => <<"https://hex.example">>}]}]}.\n'
 DEPS = {"rebar.config": REPOS.encode()}
@@ -79,11 +77,11 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
         'https://"x\\y/': "a:b/",
     }
     made = project(tmp_path, git_rewrites=rules)
-    plan = plan_build(made, BuildFlags(), "builder", [], {})
+    plan = plan_build(made, request("builder"))
     assert plan.secrets == (f"id=gitconfig,src={context_path(made.context_folder, ACCESS, git_rules(rules))}/gitconfig",)
-    assert "access" not in plan.options()["build_contexts"]
+    assert "access" not in buildx_options(plan, DESK)["build_contexts"]
     file = tmp_path / "gitconfig"
-    file.write_bytes(plan.contexts["access"]["gitconfig"])
+    file.write_bytes(plan.access["gitconfig"])
     env = {"GIT_CONFIG_GLOBAL": str(file), "PATH": "/usr/bin:/bin"}
     addresses = ["https://git.example/x.git", "https://git.example/acme/y.git", 'https://"x\\y/z']
     told = [
@@ -91,7 +89,7 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
         for a in addresses
     ]
     assert told == ["ssh://git@git.example/x.git", "git@other.example:acme/y.git", "a:b/z"]
-    assert deps_key(plan) == deps_key(plan_build(project(tmp_path), BuildFlags(), "builder", [], {}))
+    assert plan.deps_key == plan_build(project(tmp_path), request("builder")).deps_key
 
 
 def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
