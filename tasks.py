@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -40,32 +40,59 @@ if __name__ == "__main__":
     sys.exit()
 
 
+VERSION = "0.1.0"
+
+
+def not_whole(error: str) -> Exit:
+    return Exit(f"error: {error}\nhint: copy tasks.py and the folder ci/beamdock, whole and of one version", code=2)
+
+
+def load_package(folder: Path) -> types.ModuleType:
+    """The package of the rooms in a folder, made when it is first asked for. It has a name of its own: a `ci` of the team's, and
+    another copy of ours, stay what they are."""
+    name = f"beamdock_{hashlib.sha256(bytes(folder)).hexdigest()[:12]}"
+    if name not in sys.modules:
+        file = folder / "__init__.py"
+        if not file.is_file():
+            raise not_whole(f"{file} is missing")
+        text = file.read_bytes()
+        if not text.startswith(f'"""beamdock {VERSION}:'.encode()):
+            raise not_whole(f"{file} is not of version {VERSION}, as tasks.py is")
+        package = types.ModuleType(name)
+        package.__path__ = [str(folder)]
+        exec(compile(text, file, "exec"), vars(package))
+        package.prepare(VERSION, Path(__file__).absolute().parent)
+        sys.modules[name] = package
+    return sys.modules[name]
+
+
 @contextlib.contextmanager
 def rooms(*names: str) -> Iterator[None]:
-    """Let `from ci.beamdock.NAME import` find the folder ci/beamdock beside this file, or above it. It is loaded under a name of
-    its own: a `ci` of the team's, and another copy of ours, stay what they are."""
+    """Let `from ci.beamdock.NAME import` find the folder ci/beamdock beside this file, or above it. Raises Exit where the folder is
+    not whole, or a Python package is missing."""
     home = Path(__file__).resolve().parent
-    folder = next((f for f in (base / "ci" / "beamdock" for base in (home, *home.parents)) if (f / "__init__.py").is_file()), None)
+    folder = next((f for f in (base / "ci" / "beamdock" for base in (home, *home.parents)) if os.path.lexists(f)), None)
     if not folder:
-        raise Exit(f"error: there is no folder ci/beamdock in {home}\nhint: copy it whole, from where tasks.py came from", code=2)
-    package = f"beamdock_{hashlib.sha256(bytes(folder)).hexdigest()[:12]}"
-    if package not in sys.modules:
-        spec = importlib.util.spec_from_file_location(package, folder / "__init__.py", submodule_search_locations=[str(folder)])
-        assert spec and spec.loader
-        sys.modules[package] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[package])
-    ours = {"ci": types.ModuleType("ci"), "ci.beamdock": sys.modules[package]}
-    ours.update({f"ci.beamdock.{name}": importlib.import_module(f"{package}.{name}") for name in names})
-    before = {name: sys.modules.get(name) for name in ours}
-    sys.modules.update(ours)
+        raise not_whole(f"there is no folder ci/beamdock in {home}")
+    before = {name: sys.modules.get(name) for name in ("ci", "ci.beamdock", *(f"ci.beamdock.{name}" for name in names))}
+    package = load_package(folder).__name__
     try:
+        sys.modules.update({name: types.ModuleType(name) for name in ("ci", "ci.beamdock")})
+        sys.modules.update({f"ci.beamdock.{name}": importlib.import_module(f"{package}.{name}") for name in names})
         yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith(f"{package}."):
+            raise not_whole(f"{folder / error.name.rpartition('.')[2]}.py is missing") from None
+        raise Exit(f"error: Python has no package {error.name}\nhint: pip install invoke python-on-whales pyyaml", code=2) from None
+    except (ImportError, SyntaxError) as error:
+        file = error.filename if isinstance(error, SyntaxError) else error.path
+        raise not_whole(f"{file} can't be loaded: {str(error).replace(package, 'ci.beamdock')}") from None
     finally:
         for name, module in before.items():
             if module:
                 sys.modules[name] = module
             else:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
 
 
 with rooms(

@@ -56,8 +56,9 @@ class Repo:
         self.write("invoke.yaml", f"beamdock:\n  image: {self.image}\n{text}")
 
     def everything(self) -> dict[str, bytes]:
-        """Every file there is, except git's own."""
-        return {str(f.relative_to(self.path)): f.read_bytes() for f in self.path.rglob("*") if f.is_file() and ".git" not in f.parts}
+        """Every file there is, except git's own, and the bytecode that loading the rooms leaves."""
+        files = (f for f in self.path.rglob("*") if f.is_file() and not {".git", "bytecode"} & set(f.parts))
+        return {str(f.relative_to(self.path)): f.read_bytes() for f in files}
 
 
 @dataclass(frozen=True)

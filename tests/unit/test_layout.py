@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -13,6 +15,7 @@ from kit.repos import vendor
 
 import tasks
 from unit.conftest import Shell, rows
+from unit.hostile import Thing, link, locked, make, obey_modes, read_only, remove
 
 STAND_IN = '#!/bin/sh\necho "$0 was started" >&2\necho "$0 $*" >> "$STARTED"\nexit 99\n'
 
@@ -169,10 +172,147 @@ def test_two_copies_in_one_process(hosted: Shell) -> None:
     assert "INVOKE_OTHERNAME_NOFILE" in hosted.invoke("two.config", env={"INVOKE_OTHERNAME_NOFILE": "9"}).out
 
 
+WHOLE = "hint: copy tasks.py and the folder ci/beamdock, whole and of one version"
+
+
 def test_without_its_folder(shell: Shell) -> None:
     shutil.rmtree(shell.path / "ci")
-    done = shell.invoke("config", code=2)
-    assert done.err == f"error: there is no folder ci/beamdock in {shell.path}\nhint: copy it whole, from where tasks.py came from"
+    assert shell.invoke("config", code=2).err == f"error: there is no folder ci/beamdock in {shell.path}\n{WHOLE}"
+    shell.repo.write("ci/beamdock", "")
+    missing = f"error: {shell.path}/ci/beamdock/__init__.py is missing\n{WHOLE}"
+    assert shell.invoke("config", code=2).err == missing
+    (shell.path / "ci" / "beamdock").unlink()
+    (shell.path / "ci" / "beamdock").mkdir()
+    assert shell.invoke("config", code=2).err == missing
+
+
+def test_with_half_of_its_folder(shell: Shell) -> None:
+    """A room is missing, or ends in the middle: one that all tasks need, and one that a single task needs."""
+    rooms = shell.path / "ci" / "beamdock"
+    for room, task in (("words.py", "config"), ("files.py", "--list"), ("init.py", "init .")):
+        text = (rooms / room).read_text()
+        (rooms / room).unlink()
+        assert shell.invoke(*task.split(), code=2).err == f"error: {rooms}/{room} is missing\n{WHOLE}"
+        (rooms / room).write_text(text[: len(text) // 2] + '\n"')
+        said = shell.invoke(*task.split(), code=2).err
+        assert re.fullmatch(rf"error: {rooms}/{room} can't be loaded: .+ \({room}, line \d+\)\n{WHOLE}", said)
+        (rooms / room).write_bytes(bytes(len(text)))
+        assert (
+            shell.invoke(*task.split(), code=2).err
+            == f"error: {rooms}/{room} can't be loaded: it is not of version {tasks.VERSION}, as tasks.py is\n{WHOLE}"
+        )
+        (rooms / room).write_text(text)
+
+
+def test_with_a_folder_of_another_version(shell: Shell) -> None:
+    """Of rooms, all or one, or of tasks.py; and of the same version, where a name is missing."""
+    rooms = shell.path / "ci" / "beamdock"
+    shell.repo.edit("ci/beamdock/git.py", f"beamdock {tasks.VERSION}:", "beamdock 0.0.9:")
+    said = f"error: {rooms}/git.py can't be loaded: it is not of version {tasks.VERSION}, as tasks.py is\n{WHOLE}"
+    assert shell.invoke("config", code=2).err == said
+    assert shell.python("tasks.py", "config", code=2).err == said
+    shell.repo.edit("ci/beamdock/git.py", "beamdock 0.0.9:", f"beamdock {tasks.VERSION}:")
+    shell.repo.edit("tasks.py", f'"{tasks.VERSION}"', '"9.0.0"')
+    assert re.fullmatch(rf"error: {rooms}/\w+\.py is not of version 9\.0\.0, as tasks\.py is\n{WHOLE}", shell.invoke("--list", code=2).err)
+    shell.repo.edit("tasks.py", '"9.0.0"', f'"{tasks.VERSION}"')
+    shell.repo.edit("ci/beamdock/words.py", "def told(", "def tells(")
+    assert shell.invoke("config", code=2).err == (
+        f"error: {rooms}/words.py can't be loaded: cannot import name 'told' from 'ci.beamdock.words' ({rooms}/words.py)\n{WHOLE}"
+    )
+
+
+def test_every_file_says_its_version(shell: Shell) -> None:
+    """What a room's loader compares, and what an upgrade will."""
+    heads = {file.name: file.read_text().splitlines()[0] for file in (shell.path / "ci" / "beamdock").glob("*.py")}
+    assert [name for name, head in heads.items() if not head.startswith(f'"""beamdock {tasks.VERSION}: ')] == []
+    for name in ("tasks.py", "Dockerfile", ".dockerignore"):
+        assert f"beamdock {tasks.VERSION}: " in "".join((shell.path / name).read_text().splitlines()[:6]), name
+
+
+def test_without_a_python_package(shell: Shell) -> None:
+    shell.repo.write("lib/yaml.py", "import no_such_module\n")
+    done = shell.python("-m", "invoke", "config", code=2, env={"PYTHONPATH": str(shell.path / "lib")})
+    assert done.err == "error: Python has no package no_such_module\nhint: pip install invoke python-on-whales pyyaml"
+
+
+BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}  # as everywhere but in these tests
+
+
+def compiled(root: Path) -> set[str]:
+    """The files of bytecode in a folder."""
+    return {file.relative_to(root).as_posix() for file in root.rglob("*.pyc")}
+
+
+def test_bytecode_is_kept_in_build(shell: Shell) -> None:
+    """And nowhere else in the repo; git sees none of it, also where _build is in no .gitignore. A later start compiles no room."""
+    shell.repo.write(".gitignore", "")
+    shell.repo.commit()
+    shell.python("-m", "invoke", "--list", env=BYTECODE)
+    assert shell.repo.git("status", "--porcelain") == ""
+    kept = f"_build/beamdock/bytecode{shell.path}/ci/beamdock/"
+    found = compiled(shell.path)
+    assert {name.rpartition("/")[0] + "/" for name in found} == {kept}
+    assert {"words", "build"} <= {name.rpartition("/")[2].split(".")[0] for name in found}
+    said = shell.python("-v", "-m", "invoke", "--list", env=BYTECODE).err
+    assert f"# code object from '{shell.path}/{kept}words." in said
+    assert f"# code object from {shell.path}/ci/beamdock" not in said and "# wrote" not in said
+    (shell.path / "other").mkdir()
+    shell.python("-m", "invoke", "init", "other", code=2, env=BYTECODE)
+    assert {name.rpartition("/")[2].split(".")[0] for name in compiled(shell.path) - found} == {"init"}
+    shell.repo.edit("ci/beamdock/words.py", 'KEY = "beamdock"', 'KEY = "othername"')
+    assert "tiny" in shell.python("-m", "invoke", "config", env={**BYTECODE, "INVOKE_OTHERNAME_NOFILE": "9"}).out
+
+
+PLACES: dict[str, Mapping[str, Thing]] = {
+    "_build is a file": {"_build": ""},
+    "_build is a link": {"_build": link("../elsewhere")},
+    "_build is read-only": {"_build": read_only()},
+    "beamdock is a link": {"_build/beamdock": link("../../elsewhere")},
+    "bytecode is a file": {"_build/beamdock/bytecode": ""},
+    "bytecode is a link": {"_build/beamdock/bytecode": link("../../../elsewhere")},
+    "bytecode is read-only": {"_build/beamdock/bytecode": read_only(".gitignore")},
+    "the repo is read-only": {".": locked},
+    "there is no rebar.config": {"rebar.config": remove},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_without_a_place_for_bytecode(shell: Shell, place: str) -> None:
+    """The rooms are loaded without a word, and nothing is written, least of all through a link."""
+    elsewhere = shell.path.parent / "elsewhere"
+    elsewhere.mkdir()
+    make(shell.path, PLACES[place])
+    words = [sys.executable, "-c", "import sys; sys.dont_write_bytecode = True; import tasks; print(*tasks.ns.tasks)"]
+    env = {**os.environ, **BYTECODE}
+    done = subprocess.run(words, cwd=shell.path, env=env, preexec_fn=obey_modes, capture_output=True, text=True, check=True)
+    assert "deps-image" in done.stdout and done.stderr == ""
+    assert compiled(shell.path) == set() and not [*elsewhere.iterdir()]
+
+
+PROCESS = """\
+import importlib, sys, types
+
+def state():
+    return {name: [*value] if isinstance(value, list) else value for name, value in vars(sys).items()
+            if name not in ("modules", "path_importer_cache", "getrefcount")}
+
+import invoke.collection, yaml, difflib
+sys.modules["ci"] = mine = types.ModuleType("ci")
+sys.pycache_prefix, sys.dont_write_bytecode = PREFIX, WRITE
+before = state()
+import tasks
+after = state()
+assert sys.modules["ci"] is mine and "ci.beamdock" not in sys.modules
+print([name for name in {**before, **after} if before.get(name) != after.get(name)])
+"""
+
+
+@pytest.mark.parametrize("values", ["None, True", "None, False", "'/nowhere', False"])
+def test_the_process_is_as_before(shell: Shell, values: str) -> None:
+    """Nothing of Python's is changed by loading: neither where it keeps bytecode, nor whether, nor where it looks for modules."""
+    code = PROCESS.replace("PREFIX, WRITE", values)
+    assert shell.python("-c", code, env=BYTECODE).out == "[]"
+    assert {name.split("/")[0] for name in compiled(shell.path)} <= {"_build", "__pycache__"}  # tasks.py's own is Python's
 
 
 def test_the_release_of_every_task(shell: Shell) -> None:
