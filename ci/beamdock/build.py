@@ -20,7 +20,8 @@ from invoke.exceptions import Exit
 from .caches import choose_caches, deps_image_question, is_deps_image, keep_cache, require_export
 from .contexts import context_path, write_contexts
 from .docker import Builder, ask_docker, command_of, require_buildx, started, watched
-from .explain import ANSI, LookAbove, Unexplained, explain
+from .explain import ANSI, explain_failure
+from .failed_step import LookAbove, Unexplained
 from .model import LOADED, PUSHED, Build
 from .private import ACCESS
 from .progress import Built, engine_fault, is_cache_failure, last_error, stages_run
@@ -156,7 +157,7 @@ def run_again_where_it_helps(plan: Build, builder: Builder, more: Mapping[str, A
             repeats += 1
             out.say(f"{fault}; once more")
         elif (plan.caches.imports or plan.caches.deps_image) and is_cache_failure(screen.log):
-            reason = str(explain(screen.log, "docker buildx build").message).splitlines()[0]
+            reason = str(explain_failure(screen.log, "docker buildx build").message).splitlines()[0]
             out.say(f"a cache can't be used; once more without: {reason}")
             plan = plan.with_caches(None)
         else:
@@ -172,7 +173,7 @@ def run_build(options: Mapping[str, Any], screen: Screen) -> bool:
 
 def reason_of(plan: Build, screen: Screen, out: Out) -> Exit:
     """Return the error of a build that has failed, below what is left to show of its output."""
-    error = explain(screen.log, "docker buildx build", plan.project.root, plan.project.settings.dockerfile)
+    error = explain_failure(screen.log, "docker buildx build", plan.project.root, plan.project.settings.dockerfile)
     in_our_words = not isinstance(error, Unexplained)
     show(screen.end(failed=True, explained=in_our_words and "did not complete" in last_error(screen.log)))
     if out.quiet and isinstance(error, LookAbove):

@@ -20,7 +20,7 @@ from typing import Any, Optional
 
 from invoke.exceptions import Exit
 
-from .explain import explain
+from .explain import explain_failure
 from .screen import Screen
 from .stop import check_stopped, held, was_stopped
 from .words import Out, failure, result
@@ -59,7 +59,7 @@ def docker(*args: str) -> str:
     with started([*map(str, client().docker_cmd), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         out, err = process.communicate()
     if process.returncode:
-        raise explain(err, f"docker {args[0]}")
+        raise explain_failure(err, f"docker {args[0]}")
     return out
 
 

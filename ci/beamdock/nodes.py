@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 
 from .consult import read_terms
 from .docker import act, client, docker, started
-from .explain import explain
+from .explain import explain_failure
 from .terms import Atom, write_term
 from .words import Out, failure, in_a_line, result, visible
 
@@ -153,7 +153,7 @@ def how_it_ended(name: str, facts: Mapping[str, Any], wrote: Sequence[str], seen
     state = facts["State"]
     code = state["ExitCode"] if seen else 1
     if state["Error"]:  # it never started
-        return Exit(explain(state["Error"], "docker start").message, code if code in (126, 127) else 1)
+        return Exit(explain_failure(state["Error"], "docker start").message, code if code in (126, 127) else 1)
     what = f"{name} ended with exit code {state['ExitCode']}"
     hint = "its output is above" if seen else f"invoke logs --name {name} shows all that it wrote"
     if any(DENIED.search(line) for line in wrote):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.beamdock.explain import explain
+from ci.beamdock.explain import explain_failure
 from ci.beamdock.progress import stages_run
 
 SECRET = "s3cr3t-value"
@@ -19,7 +19,7 @@ BUILD = "docker buildx build"
 
 
 def told(log: str, command: str = BUILD) -> str:
-    error = explain(log, command)
+    error = explain_failure(log, command)
     assert error.code == 1
     return str(error.message)
 
@@ -106,7 +106,7 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text("")
     last = "Internal: rpc error: code = Internal desc = grpc: failed to unmarshal the received message: string field contains invalid UTF-8"
-    error = explain(f"ERROR: failed to build: failed to solve: {last}\n", BUILD, tmp_path)
+    error = explain_failure(f"ERROR: failed to build: failed to solve: {last}\n", BUILD, tmp_path)
     assert str(error.message).splitlines()[0] == "error: priv/caf\\xe9.txt: the name is not UTF-8, and docker takes no other"
 
 
@@ -240,7 +240,7 @@ def test_what_a_step_wrote(log: str, wrote: str, error: str, hint: str, tmp_path
     """The compiler's first error, or rebar3's last; and what to do where that is known."""
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "out").touch()
-    told = explain(failing(*wrote.splitlines(), log=log), BUILD, tmp_path)
+    told = explain_failure(failing(*wrote.splitlines(), log=log), BUILD, tmp_path)
     assert str(told.message) == f"error: {error}\nhint: {hint}"
 
 
@@ -258,7 +258,9 @@ def test_what_the_dockerfile_copies(tmp_path: Path) -> None:
     )
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "x").touch()
-    assert str(explain(log, BUILD, tmp_path).message).endswith("hint: .dockerignore keeps docs/x out of the build: add !docs/x at its end")
+    assert str(explain_failure(log, BUILD, tmp_path).message).endswith(
+        "hint: .dockerignore keeps docs/x out of the build: add !docs/x at its end"
+    )
 
 
 def test_the_ignore_file_that_counts_is_named(tmp_path: Path) -> None:
@@ -267,7 +269,7 @@ def test_the_ignore_file_that_counts_is_named(tmp_path: Path) -> None:
     for name in ("x", ".dockerignore", "Dockerfile.beamdock.dockerignore"):
         (tmp_path / name).touch()
     for dockerfile, name in (("Dockerfile", ".dockerignore"), ("Dockerfile.beamdock", "Dockerfile.beamdock.dockerignore")):
-        said = str(explain(log, BUILD, tmp_path, dockerfile).message)
+        said = str(explain_failure(log, BUILD, tmp_path, dockerfile).message)
         assert said.endswith(f"hint: {name} keeps x out of the build: add !x at its end")
 
 
@@ -342,7 +344,7 @@ def test_where_a_package_is_asked_for(error: str, place: str, tmp_path: Path) ->
     (tmp_path / "rebar.lock").write_text(LOCK)
     (tmp_path / "apps" / "shop").mkdir(parents=True)
     (tmp_path / "apps" / "shop" / "rebar.config").write_text('{deps, [{own, "1.0.0"}]}.\n')
-    found = explain(failing(f"error: {error}", "hint: so"), BUILD, tmp_path)
+    found = explain_failure(failing(f"error: {error}", "hint: so"), BUILD, tmp_path)
     assert str(found.message) == f"error: {error}{place}\nhint: so"
 
 

@@ -13,7 +13,7 @@ from kit.repos import Repo
 from ci.beamdock.build import buildx_options
 from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
-from ci.beamdock.explain import explain
+from ci.beamdock.explain import explain_failure
 from ci.beamdock.plans import plan_build
 from ci.beamdock.private import ACCESS, git_rules, secrets_for, ssh_for
 from unit.conftest import DESK, Shell, project, request, rows
@@ -116,7 +116,7 @@ def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
 def test_keys_that_are_of_no_use(problem: str, error: str) -> None:
     """buildx's words (0.29.1) for what --ssh names."""
     log = f'ERROR: failed to build: failed to convert agent config {{default [/k] false}}: failed to convert agent config for ID: "default": failed to parse /k: ssh: {problem}'
-    assert str(explain(log, "docker buildx build").message).startswith(error)
+    assert str(explain_failure(log, "docker buildx build").message).startswith(error)
 
 
 def test_keys_are_files_that_are_there(tmp_path: Path, home: Path) -> None:
