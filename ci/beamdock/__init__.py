@@ -25,8 +25,9 @@ def bytecode_folder(home: Path) -> Optional[str]:
     root = next((folder for folder in (home, *home.parents) if (folder / "rebar.config").is_file()), None)
     if not root or sys.flags.dont_write_bytecode:
         return None
-    folder = root / "_build" / "beamdock" / "bytecode"
-    if any(part.is_symlink() for part in (folder, *folder.parents[:2])):
+    ours = root / "_build" / "beamdock"
+    folder = ours / "bytecode"
+    if any(part.is_symlink() for part in (ours.parent, ours, folder)):
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
