@@ -122,7 +122,7 @@ with rooms(
         StartFlags,
         StopFlags,
     )
-    from ci.beamdock.history import origin_of
+    from ci.beamdock.history import read_origin
     from ci.beamdock.model import LOADED, NOWHERE, PUSHED, Output, Request
     from ci.beamdock.nodes import call_of, evaluate_on, require_node
     from ci.beamdock.plans import parse_arguments, plan_build, plan_deps_image, target_tags
@@ -183,7 +183,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         flags.target,
         LOADED if flags.load else NOWHERE,
         tags=target_tags(project, flags.target, project.tree.branch, flags.tag or ()),
-        origin=origin_of(project.root) if flags.load else "",
+        origin=read_origin(project.root) if flags.load else "",
         **caching_of(flags, project),
     )
     plan = plan_build(project, wanted)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable
 
 from .files import make_folder, read_text, refuse_links
-from .git import Tree, git, look_at
+from .git import Tree, git, read_tree
 from .ignore import Ignore, ignore_file, read_ignore
 from .project import Project
 from .stop import held
@@ -63,7 +63,7 @@ def frozen(project: Project) -> Iterator[Project]:
         for name in read_by_us(project):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project.root / name, copy / name)
-        now = look_at(project.root)
+        now = read_tree(project.root)
         if now.commit != project.tree.commit:
             raise failure(f"HEAD was {project.tree.commit[:8]} when the push began, and is {now.commit[:8]} now", "run it again", 1)
         refuse_edits(now)

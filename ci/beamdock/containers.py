@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from .docker import docker, require_docker
 from .flags import ContainerFlags
 from .git import git
-from .history import of_one_project, origin_of
+from .history import is_same_project, read_origin
 from .project import Project, invoke
 from .tags import branch_tag
 from .words import ORIGIN_LABEL, PROJECT_LABEL, REVISION_LABEL, failure
@@ -46,7 +46,7 @@ def named(name: str) -> Optional[dict[str, str]]:
 
 def of_another(project: Project, origin: str) -> bool:
     """Whether an image or a container with this label is of another project, which calls its image the same."""
-    return bool(origin) and not of_one_project(origin, origin_of(project.root))
+    return bool(origin) and not is_same_project(origin, read_origin(project.root))
 
 
 def remainder() -> list[str]:

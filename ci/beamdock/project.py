@@ -13,7 +13,7 @@ from typing import Any, Optional
 from .consult import TermError, read_terms
 from .declare import Common
 from .files import expand, read_text
-from .git import Tree, look_at
+from .git import Tree, read_tree
 from .rebar import Release, choose_release, rebar_facts
 from .settings import PATH, Settings, check, resolve, yaml_lines
 from .tags import current_branch
@@ -123,7 +123,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], en
         release, scripted = dataclasses.replace(release, version=version), False
     dockerfile = root / expand(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
     text = read_text(dockerfile) if os.path.lexists(dockerfile) else ""
-    return Project(root, settings, sources, release, scripted, look_at(root), text, environ)
+    return Project(root, settings, sources, release, scripted, read_tree(root), text, environ)
 
 
 def is_incremental(project: Project) -> bool:

@@ -21,8 +21,8 @@ from ci.beamdock import git as room
 from ci.beamdock.consult import read_terms
 from ci.beamdock.contexts import context_path, write_context, write_contexts
 from ci.beamdock.dependencies import dependency_files
-from ci.beamdock.git import Tree, look_at
-from ci.beamdock.history import git_context, history_needed
+from ci.beamdock.git import Tree, read_tree
+from ci.beamdock.history import Depth, git_context, history_needed
 from ci.beamdock.settings import Settings
 from unit.conftest import Shell, copied, said
 
@@ -35,7 +35,7 @@ def git(path: Path, *args: str, check: bool = True) -> str:
 
 
 def tree(path: Path) -> Tree:
-    return look_at(path)
+    return read_tree(path)
 
 
 # --------------------------------------------------------------------------------------------------- the work tree
@@ -279,7 +279,7 @@ def tagged(first_tagged: Repo, tmp_path: Path) -> Repo:
     return copied(first_tagged, tmp_path / "project")
 
 
-NEEDS = ("long", "short", "all")
+NEEDS: tuple[Depth, ...] = ("long", "short", "all")
 
 
 @pytest.fixture(scope="module")
@@ -362,7 +362,7 @@ def test_tags_count_where_all_is_read_and_only_there(tagged: Repo, bytes_before:
     assert git_context(tagged.path, "all") != bytes_before["all"]
 
 
-def written(repo: Path, folder: Path, need: str) -> Path:
+def written(repo: Path, folder: Path, need: Depth) -> Path:
     """The context as the build sees it: /git/.git of a folder elsewhere."""
     write_context(folder / ".git", git_context(repo, need))
     return folder
@@ -728,7 +728,7 @@ def contexts(shell: Shell) -> list[Path]:
 
 def test_the_same_bytes_in_every_process(tagged: Repo, bytes_before: dict[str, dict[str, bytes]]) -> None:
     """The order of Python's sets, which is another one in each process, doesn't matter."""
-    code = "import pathlib, tasks\nwith tasks.rooms('history'):\n from ci.beamdock.history import git_context\n"
+    code = "import pathlib, tasks\nwith tasks.rooms('history'):\n from ci.beamdock.history import Depth, git_context\n"
     code += "print(sorted(git_context(pathlib.Path(), 'all').items()))"
     done = Shell(tagged.path, tagged).python("-c", code, env={"PYTHONHASHSEED": "1"})
     assert done.out == str(sorted(bytes_before["all"].items()))

@@ -28,7 +28,7 @@ from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.docker import Builder, command_of
 from ci.beamdock.flags import RunFlags
 from ci.beamdock.git import Tree
-from ci.beamdock.history import of_one_project, origin_of
+from ci.beamdock.history import is_same_project, read_origin
 from ci.beamdock.model import PUSHED, Build, Caches, DepsKey, Inputs, Output, Request
 from ci.beamdock.nodes import call_of
 from ci.beamdock.options import check_options, published, run_command
@@ -530,17 +530,17 @@ def test_what_the_running_node_is_asked(shell: Shell) -> None:
 
 def test_one_project_in_two_clones(repo: Repo, tmp_path: Path) -> None:
     """The first commits of the history and the folder in it; a shallow clone does not know, and may be any."""
-    origin = origin_of(repo.path)
+    origin = read_origin(repo.path)
     assert origin == f"{repo.head} /"
     repo.commit("second")
     repo.git("clone", "--quiet", str(repo.path), str(tmp_path / "clone"))
     repo.git("clone", "--quiet", "--depth=1", f"file://{repo.path}", str(tmp_path / "shallow"))
-    assert origin_of(tmp_path / "clone") == origin_of(repo.path) == origin
-    assert origin_of(tmp_path / "shallow") == ""
-    assert of_one_project(origin, "") and of_one_project(origin, f"{'0' * 40} {origin}")
+    assert read_origin(tmp_path / "clone") == read_origin(repo.path) == origin
+    assert read_origin(tmp_path / "shallow") == ""
+    assert is_same_project(origin, "") and is_same_project(origin, f"{'0' * 40} {origin}")
     (tmp_path / "clone" / "sub").mkdir()
-    assert not of_one_project(origin, origin_of(tmp_path / "clone" / "sub"))
-    assert not of_one_project(origin, f"{'0' * 40} /")
+    assert not is_same_project(origin, read_origin(tmp_path / "clone" / "sub"))
+    assert not is_same_project(origin, f"{'0' * 40} /")
 
 
 def command(
