@@ -102,7 +102,7 @@ with rooms(
     from ci.beamdock.advice import report_builds
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import check_cache_words, import_words
-    from ci.beamdock.commit import frozen, refuse_checkouts, refuse_edits
+    from ci.beamdock.commit import copy_commit, refuse_checkouts, refuse_edits
     from ci.beamdock.containers import container, find_image, remainder, terminal
     from ci.beamdock.declare import Common, command
     from ci.beamdock.docker import act, act_on_terminal, client, docker, require_docker
@@ -318,7 +318,7 @@ def push(c: Context, flags: PushFlags) -> None:
     refuse_edits(project.tree)
     branch = project.branch if flags.branch is None else branch_to_push(project.branch, flags.branch)
     tags = target_tags(project, flags.target, "" if flags.branch is None else branch, flags.tag or ())
-    with contextlib.nullcontext(project) if out.dry_run else frozen(project) as copied:
+    with contextlib.nullcontext(project) if out.dry_run else copy_commit(project) as copied:
         plan = plan_build(copied, request_of(flags, flags.target, PUSHED, tags=tags, branch=branch, exports=True))
         refuse_checkouts(copied, plan.contexts["deps"], flags.force)
         announce(project, f"pushing {project.repository}", out)

@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 
 from .consult import TermError, read_terms
 from .dependencies import OF_APPLICATIONS
-from .files import find, read_text, real
+from .files import find_files, read_text, real_path
 from .git import git
 from .leftout import left_out, sentence
 from .progress import Built, summary
@@ -208,7 +208,7 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
 
 def applications(root: Path) -> Iterator[list[Any]]:
     """The terms of the applications' own rebar.configs."""
-    for file in find(root, *OF_APPLICATIONS):
+    for file in find_files(root, *OF_APPLICATIONS):
         with contextlib.suppress(TermError):
             yield read_terms(read_text(file))
 
@@ -218,7 +218,7 @@ def checkouts(root: Path) -> list[Warning]:
     found = []
     for folder in sorted(f for f in (root / "_checkouts").glob("*") if f.is_symlink() or f.is_dir()):
         name = f"_checkouts/{folder.name}"
-        if real(root) not in real(folder).parents:
+        if real_path(root) not in real_path(folder).parents:
             hint = f"a copy of the folder, or a git submodule, in {name}"
             found.append(Warning(f"{name} leads out of the build: the dependency is taken from where rebar.config says", hint))
         elif not git(root, "ls-files", "--", name):

@@ -26,18 +26,19 @@ from .words import failure, in_a_line, say
 
 
 def refuse_edits(tree: Tree) -> None:
-    """Only a commit is pushed under its name."""
-    if tree.dirty:
-        count, some = len(tree.dirty), ", ".join(map(in_a_line, tree.dirty[:3]))
-        files = "1 file differs" if count == 1 else f"{count} files differ"
-        raise failure(
-            f"pushing {tree.commit[:8]} was refused: {files} from the commit ({some}{', …' if count > 3 else ''})",
-            "commit, stash or ignore them; `invoke build` works with a dirty tree",
-        )
+    """Raise Exit where files differ from the commit: only a commit is pushed under its name."""
+    if not tree.dirty:
+        return
+    count = len(tree.dirty)
+    files = "1 file differs" if count == 1 else f"{count} files differ"
+    some = ", ".join(map(in_a_line, tree.dirty[:3])) + (", …" if count > 3 else "")
+    hint = "commit, stash or ignore them; `invoke build` works with a dirty tree"
+    raise failure(f"pushing {tree.commit[:8]} was refused: {files} from the commit ({some})", hint)
 
 
 def refuse_checkouts(project: Project, names: Iterable[str], forced: bool) -> None:
-    """Nor is what git ignores where it takes the place of a dependency. names: what the deps context has."""
+    """Raise Exit where files in _checkouts are in no commit: rebar3 takes them instead of a dependency, and git may ignore them.
+    names: the files of the deps context; forced: say the files, and go on."""
     links = [f"_checkouts/{file.name}" for file in (project.files / "_checkouts").glob("*") if file.is_symlink()]
     there = {name for name in names if name.startswith("_checkouts/")} | {*links}
     known = git(project.root, "ls-files", "-z", "--recurse-submodules", "--", "_checkouts") if there else b""
@@ -52,15 +53,16 @@ def refuse_checkouts(project: Project, names: Iterable[str], forced: bool) -> No
 
 
 @contextlib.contextmanager
-def frozen(project: Project) -> Iterator[Project]:
-    """The project, with a copy of its files to build from, which are the commit's. docker reads them seconds later, and more than
-    once: an edit meanwhile would be under the commit's tag."""
+def copy_commit(project: Project) -> Iterator[Project]:
+    """Give the project with a copy of its files to build from, all of them the commit's. docker reads the files seconds later, and more
+    than once: without a copy, an edit in between would be pushed under the commit's tag. Raises Exit where files differ from the
+    commit, or HEAD has moved."""
     refuse_links(project.root, project.context_folder)
-    with own_folder(project.context_folder) as folder:
-        # BuildKit keeps what it was sent by the folder's name: so what `build` has sent is not sent again.
+    with claim_folder(project.context_folder) as folder:
+        # BuildKit keeps what it was sent by the folder's name. With the project's, what `build` has sent is not sent again.
         copy = folder / (project.root.name or "project")
-        copy_tree(project.root, copy, left_out(project))
-        for name in read_by_us(project):
+        copy_tree(project.root, copy, copy_filter(project))
+        for name in files_read_here(project):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project.root / name, copy / name)
         now = read_tree(project.root)
@@ -70,16 +72,16 @@ def frozen(project: Project) -> Iterator[Project]:
         yield dataclasses.replace(project, copy=copy)
 
 
-def left_out(project: Project) -> Callable[[str, bool], bool]:
-    """Whether a path stays behind (and is it a folder, with all that is in it?): what docker is not sent, and our own folder."""
+def copy_filter(project: Project) -> Callable[[str, bool], bool]:
+    """Return the question whether a path stays behind, as copy_tree asks it: what docker is not sent stays, and our own folder."""
     file = ignore_file(project.root, project.settings.dockerfile)
     rules = read_ignore(read_text(file)) if file else Ignore()
     own = project.context_folder.relative_to(project.root).as_posix()
     return lambda name, is_folder: name == own or (rules.excludes_all(name) if is_folder else rules.excludes(name))
 
 
-def read_by_us(project: Project) -> list[str]:
-    """The files that a build reads though the ignore file may keep them out."""
+def files_read_here(project: Project) -> list[str]:
+    """Return the files that the tasks themselves read for a build, though the ignore file may keep them out."""
     dockerfile, authority = project.settings.dockerfile, project.settings.certificate_authority
     named = [dockerfile, f"{dockerfile}.dockerignore", ".dockerignore", authority, "rebar.config", "rebar.config.script", "rebar.lock"]
     files = [Path(os.path.normpath(project.root / Path(name).expanduser())) for name in named if name]
@@ -87,8 +89,9 @@ def read_by_us(project: Project) -> list[str]:
 
 
 @contextlib.contextmanager
-def own_folder(cache: Path) -> Iterator[Path]:
-    """An empty folder that no other process has as long as this one lives; what one that was killed has left in it goes."""
+def claim_folder(cache: Path) -> Iterator[Path]:
+    """Give an empty folder below the cache folder that no other process has as long as this one lives. It may be one that a killed
+    process has left: what is in it goes."""
     for number in itertools.count(1):
         folder = make_folder(cache / f"commit-{number}")
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -98,27 +101,29 @@ def own_folder(cache: Path) -> Iterator[Path]:
             os.close(descriptor)
             continue
         try:
-            clear(folder)
+            empty_folder(folder)
             yield folder
         finally:
             with held():
-                clear(folder)
+                empty_folder(folder)
                 os.close(descriptor)
         return
 
 
-def clear(folder: Path) -> None:
+def empty_folder(folder: Path) -> None:
+    """Remove the folders that are in a folder."""
     for path in folder.iterdir():
         shutil.rmtree(path, ignore_errors=True)
 
 
 def copy_tree(root: Path, to: Path, left_out: Callable[[str, bool], bool], folder: str = "") -> None:
-    """Copy files, folders and links, with their modes and times: by these BuildKit knows what it has been sent. left_out: whether a
-    path stays behind; folder: what of root is copied."""
+    """Copy files, folders and links, with their modes and times: by these BuildKit knows what it has been sent.
+
+    left_out: does a path stay behind, and is it a folder? (of a folder: with all that is in it); folder: the part of root to copy."""
     (to / folder).mkdir()
     for entry in os.scandir(root / folder):
         name, is_folder = f"{folder}/{entry.name}".lstrip("/"), entry.is_dir(follow_symlinks=False)
-        # What goes meanwhile is missed when git looks again.
+        # A file that is removed meanwhile shows when git is asked again.
         with contextlib.suppress(FileNotFoundError):
             if left_out(name, is_folder):
                 continue

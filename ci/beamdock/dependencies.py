@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .consult import read_terms
-from .files import find, read_bytes, read_text, real
+from .files import find_files, read_bytes, read_text, real_path
 from .ignore import Ignore, ignore_file, read_ignore
 from .rebar import name_of
 from .settings import Settings
@@ -86,7 +86,7 @@ def named_files(root: Path, pattern: str) -> list[Path]:
     place = Path(os.path.normpath(root / pattern))
     if not place.is_relative_to(root):
         raise failure(f"{pattern} is outside of the project's folder, and is named under `{KEY}:` in invoke.yaml", OUTSIDE)
-    named = find(root, str(place.relative_to(root))) if place != root else []
+    named = find_files(root, str(place.relative_to(root))) if place != root else []
     if not named:
         raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
     return named
@@ -103,9 +103,9 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
     """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
     # These are no secrets, and count where an ignore file has them out too.
     found = [root / name for name in ("rebar.config", "rebar.config.script", "rebar.lock") if os.path.lexists(root / name)]
-    own = find(root, "*/*/rebar.config", "*/*/rebar.config.script")
+    own = find_files(root, "*/*/rebar.config", "*/*/rebar.config.script")
     more = [f for f in own if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
-    more += [f for f in find(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    more += [f for f in find_files(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
     found += let_in(root, more, settings.dockerfile)
     for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
         named = named_files(root, pattern)
@@ -115,13 +115,13 @@ def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
             raise failure(f"{where} keeps {name} out, which is named under `{KEY}:` in invoke.yaml", hint)
         found += let_in(root, named, settings.dockerfile)
     for file in found:
-        if not real(file).is_relative_to(real(root)) and not file.is_relative_to(root / "_checkouts"):
-            raise failure(f"{file.relative_to(root)} is a link to {real(file)}, outside of the project's folder", OUTSIDE)
+        if not real_path(file).is_relative_to(real_path(root)) and not file.is_relative_to(root / "_checkouts"):
+            raise failure(f"{file.relative_to(root)} is a link to {real_path(file)}, outside of the project's folder", OUTSIDE)
     files = {f.relative_to(root).as_posix(): read_bytes(f) for f in found}
     scripted = any(name.endswith(".script") for name in files)
     if "rebar.lock" not in files and "rebar.config" in files and not scripted:
-        names = {f.name.partition(".")[0] for f in find(root, "*/*/src/*.app.src")}
-        texts = [read_text(f) for f in find(root, *OF_APPLICATIONS)]
+        names = {f.name.partition(".")[0] for f in find_files(root, "*/*/src/*.app.src")}
+        texts = [read_text(f) for f in find_files(root, *OF_APPLICATIONS)]
         files["rebar.config"] = with_deps_of(texts, names, files["rebar.config"].decode(errors="surrogateescape")).encode(
             errors="surrogateescape"
         )

@@ -9,7 +9,7 @@ from typing import Optional
 
 from invoke.exceptions import Exit
 
-from .files import find, read_text
+from .files import find_files, read_text
 from .ignore import ignore_file
 from .words import KEY, failure
 
@@ -108,7 +108,7 @@ def find_package(root: Path, package: str, version: str, names: Sequence[str]) -
     none does: then a dependency asks for it."""
     lines = [
         (f"{file.relative_to(root)}:{number}", line.partition("%")[0])
-        for file in find(root, *names)
+        for file in find_files(root, *names)
         for number, line in enumerate(read_text(file).split("\n"), 1)
     ]
     named = [(where, line) for where, line in lines if re.search(rf"(?<!\w){re.escape(package)}(?!\w)", line)]

@@ -16,12 +16,12 @@ KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a soc
 
 
 def owner_hint(path: Path) -> str:
-    """What to type where the system refuses access: after one `sudo invoke` files belong to root."""
+    """Return what to type where the system refuses access to a path: after one `sudo invoke` it belongs to root."""
     return f"ls -ld {path} shows whose it is; chown and chmod give it back"
 
 
-def expand(name: str, where: str) -> Path:
-    """A path with its ~ written out. where: who names it."""
+def expand_home(name: str, where: str) -> Path:
+    """Return a path with its ~ written out. where: who names it. Raises Exit where there is no such home folder."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -29,7 +29,7 @@ def expand(name: str, where: str) -> Path:
 
 
 def read_bytes(file: Path) -> bytes:
-    """A file's content. A pipe is refused: reading would wait for somebody who writes."""
+    """Return a file's content. Raises Exit where it can't be read, or is no file: reading a pipe would wait for somebody who writes."""
     try:
         kind = stat.S_IFMT(file.stat().st_mode)
         if kind == stat.S_IFREG:
@@ -41,27 +41,28 @@ def read_bytes(file: Path) -> bytes:
 
 
 def read_text(file: Path, errors: str = "replace") -> str:
-    """A file's text, UTF-8. errors: what becomes of bytes that are none."""
+    """Return a file's text. errors: what becomes of bytes that are no UTF-8, as in bytes.decode. Raises Exit as read_bytes does."""
     return read_bytes(file).decode("utf-8", errors)
 
 
-def find(root: Path, *patterns: str) -> list[Path]:
-    """The files that patterns name, each pattern's in order: not folders or pipes, nor links to nowhere, which editors have for
-    locks (Emacs: .#NAME)."""
+def find_files(root: Path, *patterns: str) -> list[Path]:
+    """Return the files below a folder that match patterns, those of each pattern in order. Folders, pipes and links to nowhere are left
+    out: editors have such links for locks (Emacs: .#NAME). Raises Exit where a pattern can't be one."""
     try:
         return [file for pattern in patterns for file in sorted(root.glob(pattern)) if file.is_file()]
     except (NotImplementedError, ValueError):  # an absolute one, or **x
         raise failure(f"{', '.join(patterns)} names no files below {root}", "config/*.config does, for example") from None
 
 
-def real(path: Path) -> Path:
-    """Where a path leads, by all links. (Path.resolve raises where a link leads to itself.)"""
+def real_path(path: Path) -> Path:
+    """Return where a path leads by all its links. (Path.resolve raises where a link leads to itself.)"""
     return Path(os.path.realpath(path))
 
 
 @contextlib.contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """While something is written: an error that names it. Where a file stands in a folder's place, that one is named."""
+    """Let an error of the system while something is written end as Exit with the path; where a file stands in a folder's place, with
+    the file's. place: the path, where the system names none."""
     try:
         yield
     except OSError as error:
@@ -74,28 +75,29 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def refuse_links(root: Path, folder: Path) -> None:
-    """Stop where a folder below root, or one on the way to it, is a link: what is written there would be in somebody else's."""
+    """Raise Exit where a folder below root, or one on the way to it, is a link: what is written there would be in another folder."""
     for part in (folder, *folder.parents):
         if part != root and part.is_relative_to(root) and part.is_symlink():
             raise failure(f"{part} is a link to {part.readlink()}, and nothing is written through a link", "a folder in its place")
 
 
 def require_folder(folder: Path, where: str) -> None:
-    """An error where there is no folder and none can be made: a file stands in the way."""
+    """Raise Exit where there is no folder and none can be made, since a file stands in the way. where: who names it."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path) or path == path.parent or str(path) == ".")
     if not there.is_dir():
         raise failure(f"{there} is no folder ({where})", "a folder, or a name for one")
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made with its parents where it is not there."""
+    """Make a folder and its parents, where they are not there; return it. Raises Exit where that can't be."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file at once or not at all. A link in its place is replaced, and not followed."""
+    """Write a file at once or not at all, and its folder where there is none. A link in its place is replaced, and not followed.
+    Raises Exit where it can't be written."""
     make_folder(file.parent)
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     with writing(file):
@@ -109,7 +111,7 @@ def write_whole(file: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def fresh_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in another, which is gone afterwards, however that ended, if it was not moved away."""
+    """Give a new folder in another one, and remove it at the end if it was not moved away."""
     with writing(parent):
         folder = Path(tempfile.mkdtemp(dir=make_folder(parent)))
     try:

@@ -17,7 +17,7 @@ from typing import Any, Optional
 import yaml
 
 from .consult import TermError, read_terms
-from .files import find, read_bytes, read_text, refuse_links, write_whole
+from .files import find_files, read_bytes, read_text, refuse_links, write_whole
 from .flags import InitFlags
 from .rebar import PROD_RELX, has_runtime, where_to_add
 from .terms import tuples
@@ -127,7 +127,7 @@ def plan(script: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
         dockerfile: image,
         ".dockerignore" if general else f"{dockerfile}.dockerignore": ignore,
     }
-    files.update({f"ci/{KEY}/{f.name}": read_bytes(f) for f in find(home / "ci" / KEY, "*.py")})
+    files.update({f"ci/{KEY}/{f.name}": read_bytes(f) for f in find_files(home / "ci" / KEY, "*.py")})
     if with_ci:
         files["ci/requirements.txt"] = source(home, "ci/requirements.txt")
     if dockerfile != "Dockerfile" and not any(os.path.lexists(target / name) for name in CONFIGURATIONS):

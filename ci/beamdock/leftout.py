@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .consult import TermError, read_terms
-from .files import find, read_text
+from .files import find_files, read_text
 from .git import git
 from .ignore import ignore_file, read_ignore
 from .project import Project
@@ -54,7 +54,7 @@ def sources(relx: list[Tuple]) -> list[str]:
 def privs(root: Path, relx: list[Tuple], release: str) -> list[str]:
     """The folders priv of the project's applications that are in the release: those that it names, and those that they name."""
     found: dict[str, tuple[str, list[str]]] = {}
-    for file in find(root, *APPLICATIONS):
+    for file in find_files(root, *APPLICATIONS):
         with contextlib.suppress(TermError):
             for t in tuples(read_terms(read_text(file))):
                 needs = [n for key in ("applications", "included_applications") for n in values_of(t[-1], key)]

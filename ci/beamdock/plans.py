@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from .caches import plan_caches
 from .dependencies import dependency_files, reduced
-from .files import find, read_text
+from .files import find_files, read_text
 from .history import git_context, history_needed
 from .keys import in_bytes, incremental_arguments, make_deps_key
 from .leftout import refuse_left_out
 from .model import Build, DepsKey, Inputs, Request
-from .private import authority_of, git_rules, secrets_for, ssh_for
+from .private import find_secrets, find_ssh, gitconfig_files, read_authority
 from .project import Project
 from .settings import check
 from .tags import VALID_TAG, branch_tag, deps_tag
@@ -50,9 +50,9 @@ def plan_of(inputs: Inputs, request: Request, key: DepsKey, labels: Mapping[str,
         deps_key=key,
         tags=tuple(f"{project.repository}:{tag}" for tag in dict.fromkeys(request.tags)),
         labels=labels,
-        secrets=secrets_for(project, request.secrets, inputs.contexts.get("deps", {}), project.environ),
-        ssh=ssh_for(project, request.ssh, project.environ),
-        access=git_rules(project.settings.git_rewrites),
+        secrets=find_secrets(project, request.secrets, inputs.contexts.get("deps", {}), project.environ),
+        ssh=find_ssh(project, request.ssh, project.environ),
+        access=gitconfig_files(project.settings.git_rewrites),
         caches=plan_caches(inputs, request, key),
     )
 
@@ -68,7 +68,7 @@ def read_inputs(project: Project, request: Request) -> Inputs:
     files = dependency_files(project.files, settings)
     if request.incremental and not request.no_cache:
         build_args.update(incremental_arguments(project, build_args, files, target))
-    contexts = {"deps": reduced(files, settings.profile), "authority": authority_of(project)}
+    contexts = {"deps": reduced(files, settings.profile), "authority": read_authority(project)}
     if target != "builder":
         contexts["git"] = version_history(project)
     return Inputs(project, target, build_args, {name: content for name, content in contexts.items() if content})
@@ -97,7 +97,7 @@ def arguments_of_settings(project: Project) -> dict[str, str]:
 
 def version_history(project: Project) -> dict[str, bytes]:
     """Return the git folder from which the build reads its version: path -> content."""
-    sources = [read_text(file) for file in find(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
+    sources = [read_text(file) for file in find_files(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
     need = history_needed(project.release.version, project.scripted, sources)
     return git_context(project.root, need, project.tree.commit)
 

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from .consult import TermError, read_terms
 from .declare import Common
-from .files import expand, read_text
+from .files import expand_home, read_text
 from .git import Tree, read_tree
 from .rebar import Release, choose_release, rebar_facts
 from .settings import PATH, Settings, check, resolve, yaml_lines
@@ -61,7 +61,7 @@ class Project:
 
     def file(self, name: str) -> Path:
         """Where a file is read that a setting names, from the project's folder or below ~."""
-        file = Path(os.path.normpath(self.root / expand(name, f"under `{KEY}:` in invoke.yaml")))
+        file = Path(os.path.normpath(self.root / expand_home(name, f"under `{KEY}:` in invoke.yaml")))
         return self.files / file.relative_to(self.root) if file.is_relative_to(self.root) else file
 
     @property
@@ -121,7 +121,7 @@ def read_project(home: Path, configured: Any, environment: Mapping[str, str], en
             ) from None
         # What the setting says, the script has not to be guessed at for.
         release, scripted = dataclasses.replace(release, version=version), False
-    dockerfile = root / expand(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
+    dockerfile = root / expand_home(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
     text = read_text(dockerfile) if os.path.lexists(dockerfile) else ""
     return Project(root, settings, sources, release, scripted, read_tree(root), text, environ)
 

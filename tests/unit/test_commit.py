@@ -12,7 +12,7 @@ import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
-from ci.beamdock.commit import frozen
+from ci.beamdock.commit import copy_commit
 from ci.beamdock.project import Project
 from ci.beamdock.settings import Settings
 from unit.conftest import Shell, project, said
@@ -51,7 +51,7 @@ def test_the_copy_is_the_tree(repo: Repo) -> None:
     repo.write("generated/d.erl", "-module(d).")
     repo.write("_build/default/lib/x.beam", "x")
     os.utime(repo.path / "src" / "c.erl", (1, 1))
-    with frozen(of(repo)) as made:
+    with copy_commit(of(repo)) as made:
         assert made.files.name == repo.path.name
         assert listed(made.files) == listed(repo.path)
         assert not (made.files / "_build").exists()
@@ -68,7 +68,7 @@ def test_what_docker_is_not_sent_is_not_copied(repo: Repo) -> None:
         repo.write(name, "")
     repo.commit()
     made = dataclasses.replace(of(repo), settings=Settings(certificate_authority="config/company.pem"))
-    with frozen(made) as made:
+    with copy_commit(made) as made:
         files = {str(f.relative_to(made.files)) for f in made.files.rglob("*") if f.is_file()}
     assert files == {"src/a.erl", "docs/schema.json", "Dockerfile", ".dockerignore", "rebar.config", "rebar.lock", "config/company.pem"}
 
@@ -78,13 +78,13 @@ def test_without_an_ignore_file(repo: Repo) -> None:
     (repo.path / ".dockerignore").unlink()
     repo.write("_build/default/lib/x.beam", "x")
     repo.commit()
-    with frozen(of(repo)) as made:
+    with copy_commit(of(repo)) as made:
         assert (made.files / "_build" / "default" / "lib" / "x.beam").exists()
         assert not (made.files / "_build" / "beamdock").exists()
 
 
 def test_an_edit_does_not_reach_the_copy(repo: Repo) -> None:
-    with frozen(of(repo)) as made:
+    with copy_commit(of(repo)) as made:
         repo.write("rebar.config", "edited")
         repo.commit()
         assert made.file("rebar.config").read_text() != "edited"
@@ -95,12 +95,12 @@ def test_what_is_not_the_commits_by_then_is_refused(repo: Repo) -> None:
     before = of(repo)
     for name, text in (("rebar.config", "{deps, []}."), ("new.erl", "-module(new).")):
         repo.write(name, text)
-        with pytest.raises(Exit) as caught, frozen(before):
+        with pytest.raises(Exit) as caught, copy_commit(before):
             pytest.fail("it was built")
         assert caught.value.code == 2
         assert said(caught).startswith(f"error: pushing {before.tree.commit[:8]} was refused: 1 file differs from the commit ({name})")
         repo.commit()
-        with pytest.raises(Exit) as caught, frozen(before):
+        with pytest.raises(Exit) as caught, copy_commit(before):
             pytest.fail("it was built")
         assert (caught.value.code, said(caught).splitlines()[1]) == (1, "hint: run it again")
         before = of(repo)
@@ -117,10 +117,10 @@ def test_a_submodule(repo: Repo) -> None:
     git(theirs, "commit", "--quiet", "--message=x")
     git(repo.path, "submodule", "--quiet", "add", str(theirs), "lib/x")
     repo.commit()
-    with frozen(of(repo)) as made:
+    with copy_commit(of(repo)) as made:
         assert (made.files / "lib/x/x.erl").read_text() == "-module(x)."
     repo.write("lib/x/x.erl", "edited")
-    with pytest.raises(Exit, match=r"1 file differs from the commit \(lib/x\)"), frozen(of(repo)):
+    with pytest.raises(Exit, match=r"1 file differs from the commit \(lib/x\)"), copy_commit(of(repo)):
         pytest.fail("it was built")
 
 
@@ -128,10 +128,10 @@ def test_two_at_once_and_what_a_killed_one_left(repo: Repo) -> None:
     repo.write("_build/beamdock/commit-1/project/old", "left")
     repo.write(".dockerignore", "_build\n.git\n")
     repo.commit()
-    with frozen(of(repo)) as first, frozen(of(repo)) as second:
+    with copy_commit(of(repo)) as first, copy_commit(of(repo)) as second:
         assert first.files != second.files
         assert listed(first.files) == listed(second.files) == listed(repo.path)
-    with frozen(of(repo)) as third:
+    with copy_commit(of(repo)) as third:
         assert third.files == first.files
 
 

@@ -15,7 +15,7 @@ from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.explain import explain_failure
 from ci.beamdock.plans import plan_build
-from ci.beamdock.private import ACCESS, git_rules, secrets_for, ssh_for
+from ci.beamdock.private import ACCESS, find_secrets, find_ssh, gitconfig_files
 from unit.conftest import DESK, Shell, project, request, rows
 
 REPOS = '{hex, [{repos, [#{name => <<"acme">>, repo_url => <<"https://hex.example">>}]}]}.\n'
@@ -35,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def secrets(
     root: Path, given: list[str], deps: dict[str, bytes] | None = None, environ: dict[str, str] | None = None, **settings: Any
 ) -> list[str]:
-    return list(secrets_for(project(root, **settings), given, DEPS if deps is None else deps, environ or {}))
+    return list(find_secrets(project(root, **settings), given, DEPS if deps is None else deps, environ or {}))
 
 
 def test_the_hex_config_goes_where_repositories_are_named(tmp_path: Path, home: Path) -> None:
@@ -78,7 +78,7 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
     }
     made = project(tmp_path, git_rewrites=rules)
     plan = plan_build(made, request("builder"))
-    assert plan.secrets == (f"id=gitconfig,src={context_path(made.context_folder, ACCESS, git_rules(rules))}/gitconfig",)
+    assert plan.secrets == (f"id=gitconfig,src={context_path(made.context_folder, ACCESS, gitconfig_files(rules))}/gitconfig",)
     assert "access" not in buildx_options(plan, DESK)["build_contexts"]
     file = tmp_path / "gitconfig"
     file.write_bytes(plan.access["gitconfig"])
@@ -94,13 +94,13 @@ def test_rewrites_are_git_s_own(tmp_path: Path) -> None:
 
 def test_an_agent_is_asked_for_where_one_runs(tmp_path: Path) -> None:
     made, agent = project(tmp_path, ssh="default"), {"SSH_AUTH_SOCK": str(tmp_path)}
-    assert ssh_for(made, "", agent) == ssh_for(project(tmp_path), "default", agent) == "default"
-    assert [ssh_for(made, "", environ) for environ in ({}, {"SSH_AUTH_SOCK": ""}, {"SSH_AUTH_SOCK": f"{tmp_path}/gone"})] == [
+    assert find_ssh(made, "", agent) == find_ssh(project(tmp_path), "default", agent) == "default"
+    assert [find_ssh(made, "", environ) for environ in ({}, {"SSH_AUTH_SOCK": ""}, {"SSH_AUTH_SOCK": f"{tmp_path}/gone"})] == [
         "",
         "",
         "",
     ]
-    assert ssh_for(project(tmp_path), "", agent) == ""
+    assert find_ssh(project(tmp_path), "", agent) == ""
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_keys_that_are_of_no_use(problem: str, error: str) -> None:
 def test_keys_are_files_that_are_there(tmp_path: Path, home: Path) -> None:
     (home / "id").touch()
     (tmp_path / "deploy").touch()
-    assert ssh_for(project(tmp_path), "default=~/id,deploy", {}) == f"default={home}/id,{tmp_path}/deploy"
+    assert find_ssh(project(tmp_path), "default=~/id,deploy", {}) == f"default={home}/id,{tmp_path}/deploy"
     with pytest.raises(Exit, match=rf"error: {tmp_path}/none does not exist \(--ssh\)"):
-        ssh_for(project(tmp_path), "default=none", {})
+        find_ssh(project(tmp_path), "default=none", {})
     with pytest.raises(Exit, match=r"none does not exist \(`known_hosts`, "):
         secrets(tmp_path, [], {}, known_hosts="none")
 
