@@ -21,27 +21,30 @@ class Ignore:
     _folders: dict[str, tuple[bool, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def excludes(self, path: str) -> bool:
-        """Is a path (relative to the context, with slashes) kept out? The last pattern that matches it, or a folder above it,
-        decides."""
+        """Is a path kept out? The last pattern that matches the path, or a folder above it, decides. path: relative to the context,
+        with slashes."""
         excluded = False
         for (text, _), matches in zip(self.patterns, self._matches(path)):
             excluded = not text.startswith("!") if matches else excluded
         return excluded
 
     def excludes_all(self, folder: str) -> bool:
-        """Is all that is in a folder kept out? Not where a pattern that lets in again may match below it."""
+        """Is everything in a folder kept out? The answer is no where a pattern that lets in again may match below the folder."""
         below = f"{folder}/"
         heads = [re.findall(r"^[\w/]*", pattern.pattern)[0] for text, pattern in self.patterns if text.startswith("!")]
         return self.excludes(folder) and not any(below.startswith(head) or head.startswith(below) for head in heads)
 
     def names(self, path: str, folder: str) -> bool:
-        """Does a pattern that begins with the folder keep the path out?"""
+        """Does a pattern that begins with a folder match a path in it, or a folder above the path?"""
         own = [pattern for text, pattern in self.patterns if text.startswith(f"{folder}/")]
         return any(pattern.fullmatch(str(part)) for pattern in own for part in (path, *PurePosixPath(path).parents))
 
     def _matches(self, path: str) -> tuple[bool, ...]:
-        """Which patterns match the path or a folder above it. BuildKit walks down, and leaves out what would change nothing: a pattern
-        that keeps out is not asked of what is out already, nor one that lets in of what is in. For what is below that is no match."""
+        """Return for each pattern whether it matches a path, or a folder above the path.
+
+        BuildKit walks down from the root, and skips each question whose answer changes nothing: a pattern that keeps out is not tried
+        on a path that is out already, nor a pattern that lets in on a path that is in. Below such a path the pattern counts as one that
+        does not match."""
         parent = posixpath.dirname(path)
         above = self._of_folder(parent) if parent else (False,) * len(self.patterns)
         found, excluded = [], False
@@ -59,7 +62,7 @@ class Ignore:
 
 
 def read_ignore(text: str) -> Ignore:
-    """The patterns of an ignore file's text."""
+    """Read an ignore file's text. A pattern that docker refuses is left out: docker says so itself."""
     found = []
     for number, line in enumerate(text.split("\n")):
         line = line.removeprefix("\ufeff") if number == 0 else line
@@ -67,22 +70,22 @@ def read_ignore(text: str) -> Ignore:
         if line.startswith("#") or not words:
             continue
         lets_in = words.startswith("!")
-        pattern = cleaned(words[lets_in:].strip())
-        if matcher := matcher_of(pattern):
+        pattern = normalize(words[lets_in:].strip())
+        if matcher := compile_pattern(pattern):
             found.append(("!" * lets_in + pattern, matcher))
     return Ignore(tuple(found))
 
 
-def cleaned(pattern: str) -> str:
-    """Without a slash in front or at the end, and without `.` and `..` where they can be done without."""
+def normalize(pattern: str) -> str:
+    """Return a pattern without a slash in front or at the end, and without each `.` and `..` that can be resolved."""
     if not pattern:
         return ""
     plain = re.sub("^//+", "/", posixpath.normpath(pattern))
     return plain[1:] if len(plain) > 1 and plain.startswith("/") else plain
 
 
-def matcher_of(pattern: str) -> Optional[re.Pattern[str]]:
-    """A pattern as an expression for a whole path; None where docker refuses it."""
+def compile_pattern(pattern: str) -> Optional[re.Pattern[str]]:
+    """Return the regular expression of a pattern, for a whole path; None where docker refuses the pattern."""
     wild = re.compile(r"[*?\[\]\\]")
     if not wild.search(pattern):
         return re.compile(re.escape(pattern))
@@ -104,6 +107,7 @@ def matcher_of(pattern: str) -> Optional[re.Pattern[str]]:
 
 
 def ignore_file(root: Path, dockerfile: str) -> Optional[Path]:
-    """The ignore file that counts for a Dockerfile (relative to root, the context): the one with its name beside it, if there is one."""
+    """Return the ignore file that counts for a Dockerfile: the one beside it with its name, else the context's. None where there is
+    neither. root: the context; dockerfile: the Dockerfile's path from there."""
     beside = root / f"{dockerfile}.dockerignore"
     return next((file for file in (beside, root / ".dockerignore") if file.is_file()), None)

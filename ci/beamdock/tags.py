@@ -11,7 +11,7 @@ from typing import Union
 from .git import Tree
 from .words import failure
 
-# No branch's tag has one of these forms, whatever the branch is called; some of them are for tags that are still to come.
+# The forms that no branch's tag has, whatever the branch is called. Some are kept free for tags that are still to come.
 OTHER_FORMS = re.compile(
     r"""[0-9a-f]{40}([0-9a-f]{24})?(-.*)?                 # a commit; of a dirty tree, of a target
       | v?\d.*                                            # releases and dates
@@ -22,14 +22,14 @@ OTHER_FORMS = re.compile(
 )
 
 
+# The form of a tag that branch_tag makes of a name that can't be one.
 ENCODED = re.compile(r".*-[0-9a-f]{16}", re.DOTALL)
-
 
 VALID_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # the OCI distribution specification, <reference> as a tag
 
 
 def branch_tag(branch: str) -> str:
-    """A branch's tag: its name where that is a tag of no other form, else a readable part and 64 bits of its SHA-256."""
+    """Return a branch's tag: its name where that is a tag of no other form, else a readable part and 64 bits of its SHA-256."""
     if VALID_TAG.fullmatch(branch) and not OTHER_FORMS.fullmatch(branch) and not ENCODED.fullmatch(branch):
         return branch
     plain = unicodedata.normalize("NFKD", branch).encode("ascii", "ignore").decode()
@@ -38,8 +38,8 @@ def branch_tag(branch: str) -> str:
     return f"branch-{tag}" if OTHER_FORMS.fullmatch(tag) else tag
 
 
-# Where a CI system that checks out a detached HEAD says which branch it is: the variable, and what must be unset or
-# set with it for the name to be a branch. From each system's list of predefined variables.
+# The variables in which CI systems that check out a detached HEAD say the branch. Beside each: other variables, and the value each
+# must have ('': it is not set) for the name to be a branch's. From each system's list of predefined variables.
 CI_BRANCHES = [
     ("GITHUB_HEAD_REF", {}),
     ("GITHUB_REF_NAME", {"GITHUB_REF_TYPE": "branch"}),
@@ -54,7 +54,8 @@ CI_BRANCHES = [
 
 
 def current_branch(tree: Tree, environ: Mapping[str, str]) -> str:
-    """The branch that is checked out, or that CI says it is building; '' where neither is known."""
+    """Return the branch that is checked out, or the one that CI says it is building; '' where neither is known. environ: the variables
+    that a task was started with."""
     if tree.branch:
         return tree.branch
     for variable, conditions in CI_BRANCHES:
