@@ -133,6 +133,9 @@ def told() -> Iterator[None]:
     except OSError as error:
         say(f"error: {f'{error.filename}: ' if error.filename else ''}{reason(error)}")
         raise Exit(code=1) from None
+    except ModuleNotFoundError as error:  # python-on-whales is loaded when a task first needs it
+        say(f"error: Python has no package {error.name}\nhint: pip install invoke python-on-whales pyyaml")
+        raise Exit(code=2) from None
     except Exit as end:
         say(str(end.message), quiet=not end.message)
         raise Exit(code=end.code) from None

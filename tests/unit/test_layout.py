@@ -229,9 +229,11 @@ def test_every_file_says_its_version(shell: Shell) -> None:
         assert f"beamdock {tasks.VERSION}: " in "".join((shell.path / name).read_text().splitlines()[:6]), name
 
 
-def test_without_a_python_package(shell: Shell) -> None:
-    shell.repo.write("lib/yaml.py", "import no_such_module\n")
-    done = shell.python("-m", "invoke", "config", code=2, env={"PYTHONPATH": str(shell.path / "lib")})
+@pytest.mark.parametrize(("package", "task"), [("yaml", "config"), ("python_on_whales", "build --dry-run")])
+def test_without_a_python_package(shell: Shell, package: str, task: str) -> None:
+    """One that is needed to load the rooms, and one that is loaded when docker is first needed."""
+    shell.repo.write(f"lib/{package}.py", "import no_such_module\n")
+    done = shell.python("-m", "invoke", *task.split(), code=2, env={"PYTHONPATH": str(shell.path / "lib")})
     assert done.err == "error: Python has no package no_such_module\nhint: pip install invoke python-on-whales pyyaml"
 
 
