@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import importlib
 import os
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -96,16 +95,16 @@ def rooms(*names: str) -> Iterator[None]:
 
 
 with rooms(
-    *"advice build caches commit containers declare docker flags history keys model nodes "
-    "plans project publish record settings start tags terms words".split()
+    *"advice build caches commit containers declare docker flags history model nodes options "
+    "plans project publish record settings start stop tags terms words".split()
 ):
-    from ci.beamdock.advice import report_builds
+    from ci.beamdock.advice import report_builds, warn_of_run
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import check_cache_words, import_words
     from ci.beamdock.commit import copy_commit, refuse_checkouts, refuse_edits
-    from ci.beamdock.containers import container, find_image, remainder, terminal
-    from ci.beamdock.declare import Common, command
-    from ci.beamdock.docker import act, act_on_terminal, client, docker, require_docker
+    from ci.beamdock.containers import find_container, find_image, written_paths
+    from ci.beamdock.declare import Common, command, remainder
+    from ci.beamdock.docker import require_docker, run_on_terminal, run_or_print, stdin_options
     from ci.beamdock.flags import (
         BuildFlags,
         CleanFlags,
@@ -124,16 +123,18 @@ with rooms(
     )
     from ci.beamdock.history import read_origin
     from ci.beamdock.model import LOADED, NOWHERE, PUSHED, Output, Request
-    from ci.beamdock.nodes import call_of, evaluate_on, require_node
+    from ci.beamdock.nodes import call_expression, print_value, require_node
+    from ci.beamdock.options import RunOptions, variables_given
     from ci.beamdock.plans import parse_arguments, plan_build, plan_deps_image, target_tags
     from ci.beamdock.project import Project, announce, invoke, is_incremental, read_project
     from ci.beamdock.publish import has_deps_image, no_new_tags, push_deps_image, pushed_digest, require_registry, tarball_folder
     from ci.beamdock.record import explain_key, read_record
     from ci.beamdock.settings import FIELDS, check, check_yaml, take_environment
-    from ci.beamdock.start import start, stop_in_order
+    from ci.beamdock.start import Launch, Mode, prepare, start
+    from ci.beamdock.stop import stop_container
     from ci.beamdock.tags import branch_to_push
     from ci.beamdock.terms import format_term
-    from ci.beamdock.words import KEY, PROJECT_LABEL, failure, open_streams, result, told
+    from ci.beamdock.words import KEY, PROJECT_LABEL, Out, failure, open_streams, result, told
 
 open_streams()
 with told():
@@ -205,10 +206,33 @@ def pack(project: Project, flags: ReleaseFlags) -> None:
         builds += build_image(plan, flags.out)
 
 
+def launch_of(flags: RunFlags, mode: Mode, *arguments: str) -> Launch:
+    """What the flags of run and console ask for."""
+    options = RunOptions(
+        publish=tuple(flags.publish or ()),
+        env=tuple(flags.env or ()),
+        env_file=tuple(flags.env_file or ()),
+        volume=tuple(flags.volume or ()),
+        network=flags.network,
+        memory=flags.memory,
+        cpus=flags.cpus,
+        writable=flags.writable,
+    )
+    return Launch(mode, options, arguments, flags.name, flags.tag, waits=getattr(flags, "wait", True))
+
+
+def launch(project: Project, wanted: Launch, out: Out) -> None:
+    """Start a container, after a word on what its environment lacks."""
+    prepared = prepare(project, wanted, out)
+    warn_of_run(project, variables_given(wanted.options, prepared.image, project.environ), out)
+    start(project, prepared, out)
+
+
 @command(StartFlags)
 def run(c: Context, flags: StartFlags) -> None:
     """Run the image; what follows -- goes to the start script"""
-    start(project_of(c, flags), flags, ["--detach"] if flags.detach else [], remainder())
+    mode = Mode.DETACHED if flags.detach else Mode.FOREGROUND
+    launch(project_of(c, flags), launch_of(flags, mode, *remainder(sys.argv)), flags.out)
 
 
 @command(RunFlags)
@@ -216,7 +240,7 @@ def console(c: Context, flags: RunFlags) -> None:
     """Run the image with an Erlang shell on this terminal"""
     if not (flags.dry_run or sys.stdin.isatty()):
         raise failure("a console needs a terminal", "invoke run --detach, and invoke attach from a terminal")
-    start(project_of(c, flags), flags, ["--interactive", "--tty"], ["console", *remainder()])
+    launch(project_of(c, flags), launch_of(flags, Mode.CONSOLE, "console", *remainder(sys.argv)), flags.out)
 
 
 @command(ContainerFlags)
@@ -224,90 +248,66 @@ def attach(c: Context, flags: ContainerFlags) -> None:
     """Open an Erlang shell on the running node"""
     if not (flags.dry_run or sys.stdin.isatty()):
         raise failure("attach needs a terminal", "invoke eval 'node().' asks the node without one; invoke rpc MODULE FUNCTION calls it")
-    chosen = container(project_of(c, flags), flags)
+    container = find_container(project_of(c, flags), flags.name)
     if not flags.dry_run:
-        require_node(chosen["Names"], chosen["ID"])
-    flags.out.report(f"{chosen['Names']}: Ctrl-G then q leaves; q() would stop the node")
-    act_on_terminal(flags.out, ["exec", *terminal(), chosen["ID"], "/release", "remote_console"])
+        require_node(container)
+    flags.out.report(f"{container.name}: Ctrl-G then q leaves; q() would stop the node")
+    run_on_terminal(flags.out, ["exec", *stdin_options(), container.id, "/release", "remote_console"])
 
 
 @command(EvalFlags, name="eval", positional=["expression"])
 def evaluation(c: Context, flags: EvalFlags) -> None:
     """Evaluate an Erlang expression on the running node"""
-    evaluate_on(container(project_of(c, flags), flags), flags.expression, flags.out)
+    print_value(find_container(project_of(c, flags), flags.name), flags.expression, flags.out)
 
 
 @command(RpcFlags, positional=["module", "function"])
 def rpc(c: Context, flags: RpcFlags) -> None:
     """Call a function on the running node; -- ARGS are its terms"""
-    call = call_of(flags.module, flags.function, remainder())
-    evaluate_on(container(project_of(c, flags), flags), call, flags.out)
+    call = call_expression(flags.module, flags.function, remainder(sys.argv))
+    print_value(find_container(project_of(c, flags), flags.name), call, flags.out)
 
 
 @command(ShellFlags)
 def shell(c: Context, flags: ShellFlags) -> None:
     """Open a shell in the running container, or in an image"""
-    words = remainder() or ["/bin/sh"]
+    project, words = project_of(c, flags), remainder(sys.argv) or ["/bin/sh"]
     if flags.image:
-        project = project_of(c, flags)
         require_docker()
-        image = flags.image if isinstance(flags.image, str) else find_image(project, "")[0]
-        act_on_terminal(flags.out, ["run", "--rm", "--init", *terminal(), f"--entrypoint={words[0]}", image, *words[1:]])
+        image = flags.image if isinstance(flags.image, str) else find_image(project).reference
+        run_on_terminal(flags.out, ["run", "--rm", "--init", *stdin_options(), f"--entrypoint={words[0]}", image, *words[1:]])
     else:
-        act_on_terminal(flags.out, ["exec", *terminal(), container(project_of(c, flags), flags)["ID"], *words])
+        run_on_terminal(flags.out, ["exec", *stdin_options(), find_container(project, flags.name).id, *words])
 
 
 @command(LogsFlags)
 def logs(c: Context, flags: LogsFlags) -> None:
     """Show what the node has written"""
     options = [*(["--follow"] if flags.f else []), *([f"--tail={flags.tail}"] if flags.tail else [])]
-    act_on_terminal(flags.out, ["logs", *options, container(project_of(c, flags), flags, stopped=True)["ID"]])
+    run_on_terminal(flags.out, ["logs", *options, find_container(project_of(c, flags), flags.name, stopped=True).id])
 
 
 @command(Common)
 def ps(c: Context, flags: Common) -> None:
     """List this project's containers"""
-    rows = "table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
-    project = project_of(c, flags)
+    project, rows = project_of(c, flags), "table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
     require_docker()
-    if listed := act(flags.out, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}"):
+    if listed := run_or_print(flags.out, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}"):
         result(listed.rstrip("\n"))
 
 
 @command(StopFlags)
 def stop(c: Context, flags: StopFlags) -> None:
     """Stop the running container in order, and remove it"""
-    chosen = container(project_of(c, flags), flags, stopped=True)
-    if chosen["State"] != "running":
-        act(flags.out, "rm", "--volumes", chosen["ID"])
-        flags.out.report(f"{chosen['Names']} had ended by itself; removed")
-        return
-    kept = docker("inspect", "--format={{.HostConfig.AutoRemove}}", chosen["ID"]).strip() == "false"
-    waiting = (
-        subprocess.Popen([*map(str, client().docker_cmd), "wait", chosen["ID"]], stdout=subprocess.PIPE, text=True)
-        if not flags.dry_run
-        else None
-    )
-    if flags.kill or flags.dry_run:
-        act(flags.out, *(["kill"] if flags.kill else ["stop", f"--time={flags.time}"]), chosen["ID"])
-    else:
-        stop_in_order(chosen["ID"], flags.time)
-    code = waiting.communicate()[0].strip() if waiting else ""
-    if kept:
-        act(flags.out, "rm", "--volumes", chosen["ID"])
-    flags.out.report(f"stopped {chosen['Names']}, exit code {code}")
+    stop_container(find_container(project_of(c, flags), flags.name, stopped=True), flags.time, flags.kill, flags.out)
 
 
 @command(ContainerFlags)
 def diff(c: Context, flags: ContainerFlags) -> None:
     """Show what the container has written to its file system"""
-    lines = (act(flags.out, "diff", container(project_of(c, flags), flags, stopped=True)["ID"]) or "").splitlines()
-    # On the containerd store --init shows, though it is the engine's own.
-    own = {"A /usr/sbin/docker-init", "A /sbin/docker-init"} & set(lines)
-    folders = {f"C {folder}" for line in own for folder in ("/usr/sbin", "/usr", "/sbin") if f"{folder}/" in line}
-    used = {line[2:] for line in lines if line not in own | folders}
-    if shown := [line for line in lines if line not in own and (line not in folders or any(u.startswith(line[2:]) for u in used))]:
-        result("\n".join(shown))
+    listed = run_or_print(flags.out, "diff", find_container(project_of(c, flags), flags.name, stopped=True).id)
+    if written := written_paths(listed):
+        result("\n".join(written))
 
 
 @command(PushFlags)

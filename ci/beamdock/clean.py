@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 
 from .containers import containers_of
 from .contexts import context_path, write_contexts
-from .docker import act, docker, require_docker
+from .docker import docker, require_docker, run_or_print
 from .flags import CleanFlags
 from .project import Project
 from .tags import branch_tag, deps_tag
@@ -126,8 +126,7 @@ def of_other_targets(project: Project) -> list[str]:
 
 def stopped_containers(project: Project) -> list[str]:
     """Ids of the containers that do not run, made of one of the project's images."""
-    rows = containers_of(project, everything=True)
-    still = [r["ID"] for r in rows if r["State"] in ("exited", "dead", "created")]
+    still = [each.id for each in containers_of(project) if each.has_ended]
     lines = docker("inspect", "--format={{.Id}} {{.Config.Image}}", *still).splitlines() if still else []
     return [line.split(" ", 1)[0] for line in lines if is_of(line.split(" ", 1)[1], project.image)]
 
@@ -149,7 +148,7 @@ def layers(images: Sequence[Image]) -> set[tuple[str, str, int]]:
 def removed(out: Out, words: Sequence[str], what: str = "") -> bool:
     """Run a docker command that removes something; False, and a word about it, where docker refuses: it has just come into use."""
     try:
-        act(out, *words)
+        run_or_print(out, *words)
     except Exit as error:
         out.say(f"left {what or words[-1]}: {error.message}")
         return False

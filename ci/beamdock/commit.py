@@ -21,7 +21,7 @@ from .files import make_folder, read_text, refuse_links
 from .git import Tree, git, read_tree
 from .ignore import Ignore, ignore_file, read_ignore
 from .project import Project
-from .stop import held
+from .signals import held
 from .words import failure, in_a_line, say
 
 

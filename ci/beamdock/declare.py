@@ -12,7 +12,7 @@ from typing import Any, Callable, TypeVar, cast
 from invoke.context import Context
 from invoke.tasks import Task, task
 
-from .stop import stoppable
+from .signals import stoppable
 from .words import Out, failure, told
 
 
@@ -38,6 +38,11 @@ def whole_number(name: str, text: str) -> int:
     if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
         raise failure(f"--{name} {text} is no whole number", f"--{name}=3, for example")
     return int(text)
+
+
+def remainder(argv: Sequence[str]) -> list[str]:
+    """Return what follows `--` on a command line. Invoke's own joins it with blanks, and loses the quoting."""
+    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
 
 
 Flags = TypeVar("Flags", bound=Common)

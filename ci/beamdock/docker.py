@@ -16,13 +16,13 @@ import threading
 import tty
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from invoke.exceptions import Exit
 
 from .explain import explain_failure
 from .screen import Screen
-from .stop import check_stopped, held, was_stopped
+from .signals import check_stopped, held, was_stopped
 from .words import Out, failure, result
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
@@ -81,7 +81,7 @@ def ask_docker(*questions: Sequence[str]) -> list[tuple[str, str]]:
         try:
             asked = [all_of_them.enter_context(started(["docker", *words], **pipes)) for words in questions]
         except FileNotFoundError:
-            raise failure("docker is not installed", "https://docs.docker.com/engine/install/, or on Debian ci/engine up") from None
+            raise failure("docker is not installed", "https://docs.docker.com/engine/install/") from None
         client()
         return [process.communicate() for process in asked]
 
@@ -95,7 +95,7 @@ def require_engine(version: tuple[str, str]) -> None:
         raise failure("docker is podman here, which has no buildx", "install Docker Engine, or set DOCKER_HOST to one")
     if '"Server":{' not in version[0]:
         last = (version[1].strip().splitlines() or ["it says nothing"])[-1]
-        raise failure(f"no Docker engine answers: {last}", "start it, set DOCKER_HOST, or on Debian ci/engine up")
+        raise failure(f"no Docker engine answers: {last}", "start it, or set DOCKER_HOST to one that runs")
 
 
 def require_docker() -> None:
@@ -196,17 +196,22 @@ def ignored(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def act(out: Out, *words: str) -> Optional[str]:
-    """The output of a docker command that changes something; with --dry-run it is printed instead, and there is none."""
+def run_or_print(out: Out, *words: str) -> str:
+    """Run a docker command that changes something, and return its output; a dry run prints it, and returns ''."""
     if out.dry_run:
         result(shlex.join(["docker", *words]))
-        return None
+        return ""
     return docker(*words)
 
 
-def act_on_terminal(out: Out, words: Sequence[str]) -> None:
-    """The same for a command that a person talks to; its exit code becomes ours."""
+def run_on_terminal(out: Out, words: Sequence[str]) -> None:
+    """Run a docker command that a person talks to, or print it in a dry run. Raises Exit with its code where that is not 0."""
     if out.dry_run:
         result(shlex.join(["docker", *words]))
     elif code := foreground(words):
         raise Exit(code=code if code > 0 else 128 - code)  # as shells say that a signal has ended it
+
+
+def stdin_options() -> list[str]:
+    """Return docker's options for a command that reads this stdin, be it a terminal or a pipe."""
+    return ["--interactive", *(["--tty", "--env=TERM"] if sys.stdin.isatty() else [])]

@@ -12,53 +12,71 @@ from invoke.exceptions import Exit
 from .failed_step import Unexplained, explain_step, hint_for_missing_file, name_of_ignore_file, with_place
 from .words import failure, in_a_line
 
-# What docker and buildx say of a registry that refuses, or that nobody reaches: what it means, and what to do.
-REGISTRY_REASONS = [
-    (r"401 unauth|authentication required|no basic auth|incorrect username", "{host} refused the login", "docker login {host}"),
-    (r"push.*(denied|insufficient_scope|403 forbidden)", "{host} refused the push", "docker login {host}, as a user who may write there"),
+
+class RegistryFailure(Exit):
+    """The registry refuses what is asked of it, or can't be reached: nothing else will go there either."""
+
+
+class NoSuchImage(Exit):
+    """The engine has no image of that name."""
+
+
+# What docker, buildx and registries say in their last error: its kind, a pattern, what it means, and what to do.
+REASONS: list[tuple[type[Exit], str, str, str]] = [
     (
+        RegistryFailure,
+        r"401 unauth|authentication required|no basic auth|incorrect username",
+        "{host} refused the login",
+        "docker login {host}",
+    ),
+    (
+        RegistryFailure,
+        r"push.*(denied|insufficient_scope|403 forbidden)",
+        "{host} refused the push",
+        "docker login {host}, as a user who may write there",
+    ),
+    (Exit, r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
+    (
+        RegistryFailure,
         r"push.*(method not allowed|unsupported(?! media)|read-only)",
         "{host} does not take pushes (is it read-only?)",
         "--registry names another one",
     ),
     (
+        RegistryFailure,
         r"connection refused|no such host|i/o timeout|network is unreachable|tls: |x509: |http response to https",
         "{host} can't be reached",
         "{last}",
     ),
-]
-# The same of all else that they say in their last error.
-REASONS = [
-    (r"denied: |insufficient_scope|403 forbidden", "{host} does not give this image", "docker login {host}, or is the name right?"),
     (
+        Exit,
         r'target stage "(?P<stage>runner|builder|tarball)" could not be found',
         "the Dockerfile has no stage called {stage}",
         "is it beamdock's? `dockerfile:` in invoke.yaml names that one, and --target another stage of yours",
     ),
     (
+        Exit,
         r"container name \"/(?P<name>[^\"]+)\" is already in use",
         "there is a container called {name}",
         "--name gives this one another; docker ps --all shows whose the other is",
     ),
     (
+        Exit,
         r"passphrase protected",
         "the SSH key has a passphrase, which a build can't ask for",
         "ssh-add FILE, and `ssh: default` in invoke.yaml",
     ),
-    (r"ssh: no key found", "what `ssh` names is no SSH key", "a private key, such as ssh-keygen writes"),
+    (Exit, r"ssh: no key found", "what `ssh` names is no SSH key", "a private key, such as ssh-keygen writes"),
     (
+        Exit,
         r"during finalize: .*snapshot \S+ does not exist",
         "the engine lost a part of its build cache, as it can where builds overlap or one is stopped (moby/buildkit#6821)",
         "run it again; if that is no help, restart Docker",
     ),
-    (r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
+    (Exit, r"port is already allocated|address already in use", "the port is taken", "--publish HOST:CONTAINER with another host port"),
 ]
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-
-class RegistryFailure(Exit):
-    """The registry refuses what is asked of it, or can't be reached: nothing else will go there either."""
 
 
 def explain_failure(log: str, command: str, root: Optional[Path] = None, dockerfile: str = "Dockerfile") -> Exit:
@@ -75,7 +93,7 @@ def explain_failure(log: str, command: str, root: Optional[Path] = None, dockerf
         explain_process(last, text, failed, root, dockerfile)
         or explain_names(last, root, dockerfile)
         or explain_reason(last, failed)
-        or failure(f"{command}: {last}", code=1)
+        or (NoSuchImage if "no such image" in last.lower() else Exit)(f"error: {command}: {last}", 1)
     )
 
 
@@ -120,12 +138,10 @@ def explain_reason(last: str, failed: str) -> Optional[Exit]:
     reason = f"{pushing[1]} {last}" if pushing else last
     host = re.search(r"https?://(?:[^@/\s]*@)?([^/\s\"]+)|(?:failed to push|pushing) ([^/\s]+)/", reason)
     named = next(filter(None, host.groups())) if host else "the registry"
-    for known in (REGISTRY_REASONS, REASONS):
-        for pattern, means, hint in known:
-            if found := re.search(pattern, reason, re.IGNORECASE):
-                error = means.format(host=named, **found.groupdict())
-                told = failure(error, hint.format(host=named, last=last.rsplit(": ", 1)[-1]), 1)
-                return RegistryFailure(told.message, 1) if known is REGISTRY_REASONS else told
+    for kind, pattern, means, hint in REASONS:
+        if found := re.search(pattern, reason, re.IGNORECASE):
+            error = means.format(host=named, **found.groupdict())
+            return kind(failure(error, hint.format(host=named, last=last.rsplit(": ", 1)[-1])).message, 1)
     return None
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from .consult import read_terms
-from .docker import act, client, docker, started
+from .containers import Container
+from .docker import client, docker, run_or_print, started
 from .explain import explain_failure
 from .terms import Atom, write_term
 from .words import Out, failure, in_a_line, result, visible
@@ -46,8 +47,8 @@ ON_LOOPBACK = "-sname NAME@localhost in vm.args, or -name NAME@127.0.0.1"
 DENIED = re.compile(r"\b(erofs|eacces|enoent)\b|Read-only file system|Permission denied")
 
 
-def in_container(identity: str, *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command in a container."""
+def run_in_container(identity: str, *words: str) -> tuple[int, str, str]:
+    """Run a command in a container, and return its exit code, stdout and stderr."""
     words = (*map(str, client().docker_cmd), "exec", identity, *words)
     with started(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         out, err = process.communicate()
@@ -55,14 +56,14 @@ def in_container(identity: str, *words: str) -> tuple[int, str, str]:
 
 
 def node_arguments(identity: str) -> list[str]:
-    """The arguments of the Erlang node that runs in a container; [] where there is none."""
-    lines = in_container(identity, "sh", "-c", "for each in /proc/[0-9]*/cmdline; do cat $each 2>/dev/null; echo; done")[1].splitlines()
+    """Return the arguments of the Erlang node that runs in a container; [] where there is none."""
+    lines = run_in_container(identity, "sh", "-c", "for each in /proc/[0-9]*/cmdline; do cat $each 2>/dev/null; echo; done")[1].splitlines()
     return next((line.split("\0") for line in lines if "\0-bindir\0" in line), [])
 
 
-def out_of_reach(name: str, identity: str, said: str) -> Exit:
-    """Why the start script of a container that is up does not find its node."""
-    arguments = node_arguments(identity)
+def why_out_of_reach(container: Container, said: str) -> Exit:
+    """Return the error of a container that is up, and whose start script does not find its node. said: by the start script."""
+    name, arguments = container.name, node_arguments(container.id)
     logs = f"invoke logs --name {name} shows what it wrote"
     if not arguments:
         return failure(f"{name} runs, and there is no Erlang node in it yet, or no more", logs, 1)
@@ -78,31 +79,34 @@ def out_of_reach(name: str, identity: str, said: str) -> Exit:
     return failure(f"the node in {name} can't be asked: {visible(said.splitlines()[-1])}", logs, 1)
 
 
-def require_node(name: str, identity: str) -> None:
-    """Look whether the node answers; relx's start script says `Node is not running!` for whatever reason."""
-    code, out, err = in_container(identity, "/release", "ping")
+def require_node(container: Container) -> None:
+    """Raise Exit with the reason where the node in a container does not answer. relx's start script says `Node is not running!` for all
+    reasons."""
+    code, out, err = run_in_container(container.id, "/release", "ping")
     if code or not out.endswith("pong"):
-        raise out_of_reach(name, identity, err or out)
+        raise why_out_of_reach(container, err or out)
 
 
-def evaluate(name: str, identity: str, expression: str) -> str:
-    """The value of an Erlang expression on the node in a container, as text."""
+def evaluate(container: Container, expression: str) -> str:
+    """Return the value of an Erlang expression on the node in a container, as text. Raises Exit where the expression can't be read (2),
+    raises an exception, or the node does not answer (1)."""
     text = base64.b64encode(expression.encode("utf-8", "surrogateescape")).decode()
-    code, out, err = in_container(identity, "/release", "eval", ASK.replace("TEXT", text))
-    answer = re.findall(r'"([^"]*)"', out)
-    if code or not answer or answer[0] not in ("v", "e", "s") or not re.fullmatch("[0-9a-f]*", "".join(answer[1:])):
-        require_node(name, identity)
-        raise failure(f"the node in {name} gave no answer: {visible((err or out or 'it says nothing').splitlines()[-1])}", code=1)
-    value = bytes.fromhex("".join(answer[1:])).decode()
-    if answer[0] == "s":
+    code, out, err = run_in_container(container.id, "/release", "eval", ASK.replace("TEXT", text))
+    kind, *digits = re.findall(r'"([^"]*)"', out) or [""]
+    if code or kind not in ("v", "e", "s") or not re.fullmatch("[0-9a-f]*", "".join(digits)):
+        require_node(container)
+        said = (err or out or "it says nothing").splitlines()[-1]
+        raise failure(f"the node in {container.name} gave no answer: {visible(said)}", code=1)
+    value = bytes.fromhex("".join(digits)).decode()
+    if kind == "s":
         raise failure(f"the expression can't be read: {visible(value)}", "invoke eval 'node().', for example")
-    if answer[0] == "e":
-        raise failure(f"on the node in {name}: {visible(value)}", code=1)
+    if kind == "e":
+        raise failure(f"on the node in {container.name}: {visible(value)}", code=1)
     return value
 
 
-def call_of(module: str, function: str, arguments: Sequence[str]) -> str:
-    """The expression that calls a function with these terms."""
+def call_expression(module: str, function: str, arguments: Sequence[str]) -> str:
+    """Return the expression that calls a function with these terms. Raises Exit where one of the texts is no Erlang term."""
     terms = []
     for text in arguments:
         try:
@@ -114,28 +118,28 @@ def call_of(module: str, function: str, arguments: Sequence[str]) -> str:
     return f"apply({write_term(Atom(module))}, {write_term(Atom(function))}, [{', '.join(terms)}])"
 
 
-def evaluate_on(row: Mapping[str, str], expression: str, out: Out) -> None:
-    """Print the value of an expression on the node in a container; with --dry-run the command that asks for it."""
+def print_value(container: Container, expression: str, out: Out) -> None:
+    """Print the value of an expression on the node in a container; a dry run prints the command that asks for it."""
     if out.dry_run:
-        act(out, "exec", row["ID"], "/release", "eval", f"{expression}.")
+        run_or_print(out, "exec", container.id, "/release", "eval", f"{expression}.")
     else:
-        result(evaluate(row["Names"], row["ID"], expression))
+        result(evaluate(container, expression))
 
 
 def wait_for_node(identity: str, seconds: float) -> bool:
-    """Wait until a node has started all of its applications, or ended; False where it has done neither in so many seconds."""
+    """Wait until a node has started all of its applications, or its container has ended, so many seconds at most. Has one of them?"""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if docker("inspect", "--format={{.State.Running}}", identity).strip() != "true":
             return True
-        if "started,started" in in_container(identity, "/release", "eval", "init:get_status().")[1].replace(" ", ""):
+        if "started,started" in run_in_container(identity, "/release", "eval", "init:get_status().")[1].replace(" ", ""):
             return True
         time.sleep(0.1)
     return False
 
 
-def last_words(identity: str) -> list[str]:
-    """The last lines that a container has written, without how relx's start script starts the node."""
+def last_lines(identity: str) -> list[str]:
+    """Return the last lines that a container has written, without how relx's start script starts the node."""
     words = [*map(str, client().docker_cmd), "logs", "--tail=100", identity]
     with started(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         lines = process.communicate()[0].splitlines(keepends=True)
@@ -143,13 +147,14 @@ def last_words(identity: str) -> list[str]:
 
 
 def look_at_container(identity: str) -> Mapping[str, Any]:
-    """What the engine knows of a container."""
+    """Return what the engine knows of a container: docker's `inspect`."""
     facts: Mapping[str, Any] = json.loads(docker("inspect", identity))[0]
     return facts
 
 
 def how_it_ended(name: str, facts: Mapping[str, Any], wrote: Sequence[str], seen: bool) -> Exit:
-    """The error of a container that has ended. seen: what it wrote stands on the terminal already, and its exit code is ours."""
+    """Return the error of a container that has ended. facts: of `docker inspect`; wrote: its last lines; seen: do they stand on the
+    terminal already? Then its exit code is ours."""
     state = facts["State"]
     code = state["ExitCode"] if seen else 1
     if state["Error"]:  # it never started

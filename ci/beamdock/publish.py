@@ -20,7 +20,7 @@ from .model import Build
 from .plans import plan_deps_image
 from .progress import Built
 from .project import Project
-from .stop import held
+from .signals import held
 from .tags import deps_branch_tag
 from .words import KEY, Out, failure, result
 

@@ -1,80 +1,57 @@
-"""beamdock 0.1.0: how a task ends where Ctrl-C, SIGTERM or a closed terminal ends it. SPDX-License-Identifier: Apache-2.0"""
+"""beamdock 0.1.0: a container, stopped. SPDX-License-Identifier: Apache-2.0"""
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
+import subprocess
+import time
 from typing import Any
 
-from .words import failure
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(BaseException):
-    """No Exit, after some of which a task goes on; and no KeyboardInterrupt, at which subprocess first waits for its child."""
+from .containers import Container
+from .docker import client, docker, run_or_print, started
+from .words import Out
 
 
-class Handler:
-    """The handler of these signals. It also notes them: Python drops an exception that is raised in a callback of its own."""
-
-    def __init__(self) -> None:
-        self.name = ""
-        self.held = 0
-
-    def __call__(self, number: int, frame: Any) -> None:
-        self.name = signal.Signals(number).name
-        if not self.held:
-            raise Stopped
-
-
-def installed() -> Handler:
-    """The handler that counts; one without effect where there is none of ours."""
-    handler = signal.getsignal(signal.SIGINT)
-    return handler if isinstance(handler, Handler) else Handler()
+def stop_container(container: Container, seconds: int, kill: bool, out: Out) -> None:
+    """Stop a container in order within so many seconds, or kill it, and remove it. One that has ended is only removed."""
+    if not container.is_running:
+        run_or_print(out, "rm", "--volumes", container.id)
+        out.report(f"{container.name} had ended by itself; removed")
+        return
+    removes_itself = docker("inspect", "--format={{.HostConfig.AutoRemove}}", container.id).strip() == "true"
+    if out.dry_run:
+        run_or_print(out, *(["kill"] if kill else ["stop", f"--time={seconds}"]), container.id)
+    else:
+        code = stop_and_wait(container, seconds, kill)
+        out.say(f"stopped {container.name}, exit code {code}")
+    if not removes_itself:
+        run_or_print(out, "rm", "--volumes", container.id)
 
 
-def was_stopped() -> bool:
-    return bool(installed().name)
+def stop_and_wait(container: Container, seconds: int, kill: bool) -> str:
+    """Stop a container, or kill it, and return its exit code. docker is asked for it before: a container may remove itself."""
+    waiting = subprocess.Popen([*map(str, client().docker_cmd), "wait", container.id], stdout=subprocess.PIPE, text=True)
+    if kill:
+        docker("kill", container.id)
+    else:
+        stop_in_order(container.id, seconds)
+    return waiting.communicate()[0].strip()
 
 
-def check_stopped() -> None:
-    """Raise again what was dropped, but for what tidies up."""
-    if was_stopped() and not installed().held:
-        raise Stopped
+def stop_in_order(identity: str, seconds: int) -> None:
+    """Stop a container by its signal, and kill it after so many seconds. The signal is sent again, later and later: a node that is only
+    starting loses it."""
+    engine, nowhere = [*map(str, client().docker_cmd)], {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with started([*engine, "stop", f"--time={seconds}", identity], **nowhere) as child:
+        pause = 0.5
+        while not ends_within(child, pause):
+            with started([*engine, "kill", "--signal=TERM", identity], **nowhere) as again:
+                again.wait()
+            pause *= 2
 
 
-def deal_with_stop() -> None:
-    """Let the signal that came count no more: what is done has obeyed it."""
-    installed().name = ""
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """End with one line where a signal comes. SIGINT counts in the background of a script too, where the shell has it ignored:
-    docker would end there, and the task go on. A SIGHUP that nohup has ignored stays so."""
-    handler = Handler()
-    wanted = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in wanted}
-    try:
-        yield
-        check_stopped()
-    except Stopped:
-        raise failure(f"stopped by {'Ctrl-C' if handler.name == 'SIGINT' else handler.name}", code=1) from None
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
-
-
-@contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Let signals count after the block: for what must not end half done."""
-    handler = installed()
-    before, handler.held = handler.name, handler.held + 1
-    try:
-        yield
-    finally:
-        handler.held -= 1
-        if not before:
-            check_stopped()
+def ends_within(child: subprocess.Popen[Any], seconds: float) -> bool:
+    """Wait for a process to end, so many seconds at most. Has it ended?"""
+    until = time.monotonic() + seconds
+    while child.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    return child.poll() is not None

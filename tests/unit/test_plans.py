@@ -22,16 +22,15 @@ from python_on_whales import DockerClient
 
 from ci.beamdock.build import buildx_options
 from ci.beamdock.consult import read_terms
-from ci.beamdock.containers import choose_container
+from ci.beamdock.containers import Container, ReleaseImage, choose_container
 from ci.beamdock.contexts import context_path
 from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.docker import Builder, command_of
-from ci.beamdock.flags import RunFlags
 from ci.beamdock.git import Tree
 from ci.beamdock.history import is_same_project, read_origin
 from ci.beamdock.model import PUSHED, Build, Caches, DepsKey, Inputs, Output, Request
-from ci.beamdock.nodes import call_of
-from ci.beamdock.options import check_options, published, run_command
+from ci.beamdock.nodes import call_expression
+from ci.beamdock.options import RunOptions, check_options, publish_words, run_command
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Rebar, Release
@@ -472,7 +471,7 @@ PORTS = [
 @pytest.mark.parametrize(("port", "docker"), PORTS)
 def test_published(port: str, docker: str) -> None:
     """On the loopback address, unless one is given."""
-    assert published(port) == docker
+    assert publish_words(port) == docker
 
 
 @pytest.mark.parametrize(
@@ -516,7 +515,7 @@ def test_an_option_that_docker_would_refuse(shell: Shell, option: str, error: st
 )
 def test_an_option_that_docker_takes(option: str) -> None:
     name, _, value = option[2:].partition("=")
-    check_options(RunFlags(**{name: [value] if name in ("publish", "env", "volume") else value}))  # type: ignore[arg-type]
+    check_options(RunOptions(**{name: (value,) if name in ("publish", "env", "volume") else value}))  # type: ignore[arg-type]
 
 
 def test_what_the_running_node_is_asked(shell: Shell) -> None:
@@ -524,7 +523,7 @@ def test_what_the_running_node_is_asked(shell: Shell) -> None:
     said = shell.invoke("attach", code=2).err
     assert re.match("error: attach needs a terminal\nhint: invoke eval", said)
     assert "[a is no Erlang term" in shell.invoke("rpc", "m", "f", "--", "1", "[a", code=2).err
-    assert call_of("a b", "f", ["1", '[x, "y"]']) == "apply('a b', f, [1, [x,\"y\"]])"
+    assert call_expression("a b", "f", ["1", '[x, "y"]']) == "apply('a b', f, [1, [x,\"y\"]])"
     assert "--time x" in shell.invoke("stop", "--time", "x", code=2).err
 
 
@@ -544,9 +543,10 @@ def test_one_project_in_two_clones(repo: Repo, tmp_path: Path) -> None:
 
 
 def command(
-    flags: dict[str, Any] | None = None, config: dict[str, Any] | None = None, mode: tuple[str, ...] = (), **given: Any
+    options: dict[str, Any] | None = None, config: dict[str, Any] | None = None, mode: tuple[str, ...] = (), **given: Any
 ) -> list[str]:
-    return run_command(project(Path("/nowhere"), **given), RunFlags(**(flags or {})), "img:tag", config or {}, mode, ["a", "b c"])
+    image = ReleaseImage("img:tag", config or {})
+    return run_command(project(Path("/nowhere"), **given), RunOptions(**(options or {})), image, mode, ["a", "b c"])
 
 
 def test_run_is_safe_by_default() -> None:
@@ -574,11 +574,11 @@ def test_always_with_a_locale(env: list[str] | None, forced: bool) -> None:
 
 
 def test_flags_in_dockers_words() -> None:
-    flags = {
-        "publish": ["8080", "53:53/udp"], "env": ["A=b c", "HOME"], "env_file": ["f"], "volume": ["/a:/b"], "network": "n", "memory": "1g",
-        "cpus": "1.5", "writable": True,
+    options = {
+        "publish": ("8080", "53:53/udp"), "env": ("A=b c", "HOME"), "env_file": ("f",), "volume": ("/a:/b",), "network": "n",
+        "memory": "1g", "cpus": "1.5", "writable": True,
     }  # fmt: skip
-    words = command(flags, nofile=9)
+    words = command(options, nofile=9)
     for word in ["--publish=127.0.0.1:8080:8080", "--publish=127.0.0.1:53:53/udp", "--env=A=b c", "--env=HOME", "--env-file=f",
                  "--volume=/a:/b",
                  "--network=n", "--memory=1g", "--cpus=1.5", "--ulimit=nofile=9:9"]:  # fmt: skip
@@ -589,7 +589,7 @@ def test_flags_in_dockers_words() -> None:
 
 def test_a_users_environment_goes_over_the_locale() -> None:
     """docker takes the last: --env LANG=… of the command line is behind ours."""
-    words = command({"env": ["LANG=de_DE.UTF-8"]})
+    words = command({"env": ("LANG=de_DE.UTF-8",)})
     assert words.index("--env=LANG=de_DE.UTF-8") > words.index("--env=LANG=C.UTF-8")
 
 
@@ -601,8 +601,8 @@ def test_term_goes_with_a_terminal() -> None:
 # --------------------------------------------------------------------------------------------------------- container
 
 
-def row(name: str, identity: str) -> dict[str, str]:
-    return {"Names": name, "ID": identity, "Image": f"{name}:main", "Status": "Up 2 minutes"}
+def row(name: str, identity: str) -> Container:
+    return Container(identity, name, f"{name}:main", "running", "Up 2 minutes")
 
 
 ONE, TWO = row("sd-main", "3c45f1a0c2"), row("sd-lab", "a917")
@@ -612,7 +612,7 @@ ONE, TWO = row("sd-main", "3c45f1a0c2"), row("sd-lab", "a917")
     ("containers", "name", "found"),
     [([ONE], "", ONE), ([ONE], "sd-main", ONE), ([ONE, TWO], "sd-lab", TWO), ([ONE, TWO], "3c45", ONE), ([ONE, TWO], "a917", TWO)],
 )
-def test_the_container_that_is_meant(containers: list[dict[str, str]], name: str, found: dict[str, str]) -> None:
+def test_the_container_that_is_meant(containers: list[Container], name: str, found: Container) -> None:
     assert choose_container(containers, name) == found
 
 
@@ -631,7 +631,7 @@ def test_a_name_goes_over_an_id() -> None:
          "Up 2 minutes\nhint: choose one: --name sd-main"),
     ],
 )  # fmt: skip
-def test_no_container_or_several(containers: list[dict[str, str]], name: str, code: int, error: str) -> None:
+def test_no_container_or_several(containers: list[Container], name: str, code: int, error: str) -> None:
     with pytest.raises(Exit) as caught:
         choose_container(containers, name)
     assert (caught.value.code, said(caught).startswith(error)) == (code, True)
@@ -639,7 +639,7 @@ def test_no_container_or_several(containers: list[dict[str, str]], name: str, co
 
 def test_plans_are_values() -> None:
     """Frozen, and equal where they say the same."""
-    for kind in (Settings, Project, Build, Caches, DepsKey, Inputs, Output, Request, Release, Rebar, Tree, RunFlags):
+    for kind in (Settings, Project, Build, Caches, DepsKey, Inputs, Output, Request, Release, Rebar, Tree, RunOptions):
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen  # type: ignore[union-attr]
     assert plan(Path("/nowhere")) == plan(Path("/nowhere"))

@@ -9,7 +9,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from ci.beamdock.docker import started
-from ci.beamdock.stop import Stopped, held, stoppable
+from ci.beamdock.signals import Stopped, held, stoppable
 from unit.conftest import said
 
 
