@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from invoke.exceptions import Exit
 from kit.engines import ROOT
 from kit.repos import TINY_CONFIG, Repo
 
+from ci.beamdock.plans import plan_build
+from ci.beamdock.progress import Built
 from ci.beamdock.settings import Settings
-from unit.conftest import Shell, project
+from ci.beamdock.words import Out, failure
+from unit.conftest import Shell, project, request
 
 
 @pytest.fixture
@@ -164,6 +168,35 @@ def test_a_cookie_of_the_release_is_told_by_what_the_step_wrote(module: ModuleTy
     log = "#21 1.2 warning: releases/1.0/vm.args:2 has the cookie written out, which goes into every image\n"
     assert [w.what.split(" ")[0] for w in module.of_release(log * 2)] == ["releases/1.0/vm.args:2"]
     assert module.of_release("#21 1.2 -setcookie x") == []
+
+
+RELX = "#31 2.0 ===> tiny:answer/0 calls undefined function ssl:start/0\n"
+COOKIE = "#31 1.2 warning: releases/1.0/vm.args:2 has the cookie written out, which goes into every image\n"
+
+
+def test_warnings_come_once_and_above_one_total(module: ModuleType, plain: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cookie that a file and the release tell of, too. They stand above the error of a build that failed, if it was begun."""
+    plain.write("config/vm.args.src", "-sname x\n-setcookie hunter2\n")
+    it = project(plain.path)
+    plan = plan_build(it, request("runner", ["main"]))
+    cookie = "warning: config/vm.args.src:2 has the cookie written out, which goes into every image"
+
+    def said() -> list[str]:
+        return [line for line in capsys.readouterr().err.splitlines() if not line.startswith("hint: ")]
+
+    with module.report_builds(it, Out()) as builds:
+        assert said() == []
+        builds.append(Built(plan, "#12 [builder 2/2] RUN x\n#12 3.0 deps: compiled 1 modules\n", 2))
+        builds.append(Built(plan, f"#31 [releaser 1/1] RUN x\n{COOKIE}{RELX}", 1.5))
+    assert said() == [
+        cookie,
+        "warning: the release calls functions that are not in it: ssl:start/0 (in tiny:answer/0)",
+        "built in 3.5 s: dependencies compiled (1 module), release assembled",
+    ]
+    for code, lines in ((1, [cookie]), (2, [])):
+        with pytest.raises(Exit, match="no"), module.report_builds(it, Out()):
+            raise failure("no", code=code)
+        assert said() == lines
 
 
 def test_no_vm_args(module: ModuleType, plain: Repo) -> None:
