@@ -321,10 +321,16 @@ def check_node(file: str, node: Any, above: tuple[Any, ...], done: set[int]) -> 
         raise failure(f"{where} has a value in itself, by its anchor", "an anchor is used outside of what it names")
     if node.tag not in (*yaml.SafeLoader.yaml_constructors, "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"):
         raise failure(f"{where} has the tag {shown(node.tag)}", "values have none here; `secrets` names a secret's file or variable")
+    names: dict[str, int] = {}
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        line = key.start_mark.line + 1
         if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
             hint = "YAML reads NO, ON, 1 and dates as values of other kinds: put the name in quotes"
-            raise failure(f"{file}:{key.start_mark.line + 1} has a name that is no text", hint)
+            raise failure(f"{file}:{line} has a name that is no text", hint)
+        if key.value in names and key.value != "<<":
+            what = f"{file}:{line} has {shown(key.value)} a second time, after line {names[key.value]}"
+            raise failure(what, "YAML takes the last alone, without a word: make one of the two")
+        names[key.value] = line
         if id(value) not in done:
             check_node(file, value, (*above, node), done)
     for value in node.value if isinstance(node, yaml.SequenceNode) else ():

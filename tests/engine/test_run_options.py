@@ -231,7 +231,7 @@ def test_an_image_of_before(tiny: Desk) -> None:
     tiny.repo.git("checkout", "--quiet", "--orphan", "other")
     tiny.repo.commit("another project")
     tiny.repo.git("branch", "--quiet", "--move", "--force", tiny.repo.branch)
-    for task in ("run", "run --detach"):
+    for task in ("run --detach", "run"):
         said = tiny.invoke(*task.split(), code=1).err
         assert f"error: {tiny.reference()} is another project's image" in said
     tiny.invoke("build")

@@ -456,12 +456,16 @@ WRONG_FILES = [
 
 
 NO_TEXT = "has a name that is no text\nhint: YAML reads NO, ON, 1 and dates as values of other kinds: put the name in quotes"
+TWICE = "YAML takes the last alone, without a word: make one of the two"
 TAGGED = "values have none here; `secrets` names a secret's file or variable"
 # What parses, and Invoke would show a stack for, or we: it reads the file when tasks.py is loaded already.
 WRONG_FILES += [
     *((text, "error: invoke.yaml is no table of settings") for text in ("- a\n", "text\n", "28\n", "2026-01-31\n", "[[]]\n")),
     ("a: 1\nNO: x\n", f"error: invoke.yaml:2 {NO_TEXT}"), ("beamdock:\n  build_env:\n    ON: x\n", f"error: invoke.yaml:3 {NO_TEXT}"),
     ("a:\n- b\n- 2026-01-31: x\n", f"error: invoke.yaml:3 {NO_TEXT}"), ("? [a, b]\n: c\n", f"error: invoke.yaml:1 {NO_TEXT}"),
+    ("beamdock:\n  build_packages: [a]\n  release: b\n  build_packages: [c]\n", f"error: invoke.yaml:4 has 'build_packages' a second time, after line 2\nhint: {TWICE}"),
+    ("beamdock: {release: a}\nbeamdock: {image: b}\n", "error: invoke.yaml:2 has 'beamdock' a second time, after line 1"),
+    ("a: [{b: 1, b: 1}]\n", "error: invoke.yaml:1 has 'b' a second time, after line 1"),
     ("a: x\nb: !secret y\n", f"error: invoke.yaml:2 has the tag '!secret'\nhint: {TAGGED}"),
     ("a: [!!python/name:os.system x]\n", "error: invoke.yaml:1 has the tag 'tag:yaml.org,2002:python/name:os.system'"),
     ("!x {a: b}\n", "error: invoke.yaml:1 has the tag '!x'"),
