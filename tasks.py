@@ -144,7 +144,8 @@ ENVIRONMENT = take_environment(os.environ)
 
 def project_of(c: Context, flags: Common) -> Project:
     """The project that a task is about."""
-    return read_project(Path(__file__).parent, c.config.get(KEY), ENVIRONMENT, os.environ, flags)
+    overrides = {name: value for name in ("registry", "release") if (value := getattr(flags, name, ""))}
+    return read_project(Path(__file__).parent, c.config.get(KEY), ENVIRONMENT, os.environ, overrides)
 
 
 def request_of(flags: BuildFlags, target: str, output: Output, **more: Any) -> Request:

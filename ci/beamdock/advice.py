@@ -17,12 +17,13 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from .consult import TermError, read_terms
-from .dependencies import OF_APPLICATIONS
+from .dependencies import APPLICATION_CONFIGS
 from .files import find_files, read_text, real_path
 from .git import git
 from .leftout import left_out, sentence
 from .progress import Built, summary
 from .project import Project
+from .rebar import profile_terms, relx_options
 from .terms import Atom, Tuple, format_term, tuples, values_of
 from .words import KEY, Out
 
@@ -152,11 +153,11 @@ def literals(files: Files, release: str) -> list[Warning]:
     return found
 
 
-def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) -> Files:
-    """What relx takes, by the settings in rebar.config, the profile's first; without them config/vm.args and config/sys.config,
-    each with .src or without (measured: rebar3 3.24 looks in no other folder). replaces: RELX_REPLACE_OS_VARS is set. A vm.args with
-    -setcookie ${NAME} is made a template in the image."""
-    relx = relx_options(terms, profile)
+def release_files(root: Path, relx: list[Tuple], replaces: bool) -> Files:
+    """Return what relx takes by its options, or without them: config/vm.args and config/sys.config, each with .src or without
+    (measured: rebar3 3.24 looks in no other folder). A vm.args with -setcookie ${NAME} is made a template in the image.
+
+    relx: its options, those that win first; replaces: RELX_REPLACE_OS_VARS is set."""
     taken: dict[str, dict[str, str]] = {"vm_args": {}, "sys_config": {}}
     templates = {}
     absent: list[str] = []
@@ -170,13 +171,6 @@ def release_files(root: Path, terms: list[Any], profile: str, replaces: bool) ->
                 if filled or replaces or (kind == "vm_args" and COOKIE_VARIABLE.search(without_comments(name, found[name]))):
                     templates[name] = found[name]
     return Files(taken["vm_args"], taken["sys_config"], templates, tuple(absent))
-
-
-def relx_options(terms: list[Any], profile: str) -> list[Tuple]:
-    """The options of relx, the profile's first, and those of single releases."""
-    profiles = [p for section in values_of(terms, "profiles") for p in tuples(section)]
-    relx = [t for part in [*(p[1] for p in profiles if p[0] == profile), terms] for s in values_of(part, "relx") for t in tuples(s)]
-    return [o for t in relx for o in [t, *(tuples(t[3]) if t[0] == "release" and len(t) > 3 else [])]]
 
 
 def absent_overlays(root: Path, relx: list[Tuple]) -> list[tuple[int, str]]:
@@ -193,8 +187,8 @@ def absent_overlays(root: Path, relx: list[Tuple]) -> list[tuple[int, str]]:
 def unpinned(terms: list[Any], profile: str) -> list[str]:
     """The plugins of which another build may get another version: rebar.lock pins none. An exact version of Hex, a tag or a commit
     of git does."""
-    profiles = [p[1] for section in values_of(terms, "profiles") for p in tuples(section) if p[0] == profile]
-    lists = [found for part in [terms, *profiles] for key in ("plugins", "project_plugins") for found in values_of(part, key)]
+    parts = [terms, *profile_terms(terms, profile)]
+    lists = [found for part in parts for key in ("plugins", "project_plugins") for found in values_of(part, key)]
     plugins = [p for found in lists if isinstance(found, list) for p in found if isinstance(p, Atom) or tuples([p])]
 
     def pinned(plugin: Any) -> bool:
@@ -208,7 +202,7 @@ def unpinned(terms: list[Any], profile: str) -> list[str]:
 
 def applications(root: Path) -> Iterator[list[Any]]:
     """The terms of the applications' own rebar.configs."""
-    for file in find_files(root, *OF_APPLICATIONS):
+    for file in find_files(root, *APPLICATION_CONFIGS):
         with contextlib.suppress(TermError):
             yield read_terms(read_text(file))
 
@@ -230,9 +224,10 @@ def checkouts(root: Path) -> list[Warning]:
 def warnings(project: Project) -> list[Warning]:
     """All that there is to say about a project's files."""
     root, settings = project.root, project.settings
-    terms = read_terms(read_text(root / "rebar.config"))
+    terms = project.rebar_config.terms
+    relx = relx_options(terms, settings.profile, project.release.name)
     given = declared(project.dockerfile)
-    files = release_files(root, terms, settings.profile, "RELX_REPLACE_OS_VARS" in given)
+    files = release_files(root, relx, "RELX_REPLACE_OS_VARS" in given)
     found = literals(files, project.release.name)
     for file, line, name in missing(files.templates, given):
         hint = f"a default: `{name}=...` in {settings.dockerfile}'s ENV, or ${{{name}:-...}} there; or nothing, and each run must give it"
@@ -240,7 +235,7 @@ def warnings(project: Project) -> list[Warning]:
     if not settings.prebuild:  # it may make them
         for name in files.absent:
             found.append(Warning(f"rebar.config names {name}, which does not exist", "rebar3 makes no release without it"))
-        for line, name in absent_overlays(root, relx_options(terms, settings.profile)):
+        for line, name in absent_overlays(root, relx):
             found.append(Warning(f"rebar.config:{line} copies {name}, which does not exist", "rebar3 makes no release without it"))
     file, found_out = left_out(project)
     if out := [path for path, sure in found_out.items() if not sure]:
@@ -301,7 +296,7 @@ def report_builds(project: Project, out: Out) -> Iterator[list[Built]]:
 
 def warn_of_run(project: Project, given: set[str], out: Out) -> None:
     """Called before each container starts: what the work tree's templates would be filled with nothing for."""
-    terms = read_terms(read_text(project.root / "rebar.config"))
-    files = release_files(project.root, terms, project.settings.profile, "RELX_REPLACE_OS_VARS" in given)
+    relx = relx_options(project.rebar_config.terms, project.settings.profile, project.release.name)
+    files = release_files(project.root, relx, "RELX_REPLACE_OS_VARS" in given)
     for file, line, name in missing(files.templates, given):
         out.say(f"warning: {file}:{line} has ${{{name}}}, which nothing sets: it becomes an empty text\nhint: --env {name}=...")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Callable
 
-from .files import make_folder, read_text, refuse_links
+from .files import make_folder, read_bytes, read_text, refuse_links
 from .git import Tree, git, read_tree
 from .ignore import Ignore, ignore_file, read_ignore
 from .project import Project
@@ -69,6 +69,8 @@ def copy_commit(project: Project) -> Iterator[Project]:
         if now.commit != project.tree.commit:
             raise failure(f"HEAD was {project.tree.commit[:8]} when the push began, and is {now.commit[:8]} now", "run it again", 1)
         refuse_edits(now)
+        if read_bytes(copy / "rebar.config") != project.rebar_config.content:
+            raise failure("rebar.config was edited while the push began", "run it again", 1)
         yield dataclasses.replace(project, copy=copy)
 
 

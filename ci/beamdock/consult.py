@@ -324,3 +324,17 @@ def excerpt(text: str, at: int = 0) -> str:
 def read_terms(text: str) -> list[Any]:
     """Read all terms of a text. Raises TermError where it has others. The list is kept for the next caller: nobody changes it."""
     return Reader(text).read_all()
+
+
+@dataclass(frozen=True)
+class TermFile:
+    """A file of Erlang terms, parsed once. content: its bytes; terms: what they say, a list that nobody changes."""
+
+    content: bytes
+    terms: list[Any]
+
+
+def parse_file(content: bytes) -> TermFile:
+    """Parse a file's content. Raises TermError where it is no sequence of terms. Bytes that are no UTF-8 become what `surrogateescape`
+    makes of them: written again, the terms have the same bytes."""
+    return TermFile(content, read_terms(content.decode(errors="surrogateescape")))

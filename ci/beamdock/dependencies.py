@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .consult import read_terms
+from .consult import TermError, TermFile, parse_file, read_terms
 from .files import find_files, read_bytes, read_text, real_path
 from .ignore import Ignore, ignore_file, read_ignore
-from .rebar import name_of
+from .rebar import dependency_name
 from .settings import Settings
 from .terms import Atom, Tuple, tuples, values_of, write_term
 from .words import KEY, failure
@@ -26,116 +27,166 @@ NOT_OF_DEPENDENCIES = frozenset(
 )
 
 
-# The same of compiling the project: its dependencies are looked at as they are then, by their compiled files.
+# Entries that do not affect compiling the project. `deps` is among them because resume compares the compiled dependencies.
 NOT_OF_COMPILING = frozenset({"deps"}) | NOT_OF_DEPENDENCIES - frozenset(
     "erl_first_files erl_opts extra_src_dirs minimum_otp_vsn post_hooks pre_hooks provider_hooks src_dirs".split()
 )
 
 
-REDUCED = ("rebar.config", "rebar.lock")
+# Where rebar3 looks for applications, if it is not told otherwise.
+APPLICATION_CONFIGS = ("apps/*/rebar.config", "lib/*/rebar.config")
 
 
-OF_APPLICATIONS = ("apps/*/rebar.config", "lib/*/rebar.config")  # where rebar3 looks for them, if it is not told otherwise
+@dataclass(frozen=True)
+class DependencyFiles:
+    """The files that decide the dependencies. contents: path -> bytes. parsed: the rebar.configs and rebar.locks of the project and
+    its applications that are Erlang terms, by path; not those of checkouts, which are dependencies: their erl_opts count."""
+
+    contents: Mapping[str, bytes]
+    parsed: Mapping[str, TermFile]
+
+    @property
+    def scripted(self) -> bool:
+        """Is there a rebar.config.script, which may read any of the files?"""
+        return any(name.endswith("rebar.config.script") for name in self.contents)
 
 
-def reduce_config(text: str, profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()) -> str:
-    """A rebar.config without what does not concern dependencies, and without its layout; as it is where that is not safe.
-    locked: dependencies to leave out too, but for the profile's: of them rebar3 takes what it finds, whatever the lock says."""
-
-    def kept(terms: list[Any], locked: frozenset[str] = frozenset()) -> list[Any]:
-        found = [t for t in terms if not (isinstance(t, Tuple) and t and isinstance(t[0], Atom) and t[0] in without)]
-        return [Tuple((t[0], [d for d in t[1] if name_of(d) not in locked])) if is_deps(t) else t for t in found]
-
-    def is_deps(term: Any) -> bool:
-        return isinstance(term, Tuple) and len(term) == 2 and term[0] == "deps" and isinstance(term[1], list)
-
-    if "latin-1" in text.lower() and not text.isascii():
-        return text  # a comment may say so, and is needed to read it
-    try:
-        terms = kept(read_terms(text), locked)
-        for i, t in enumerate(terms):
-            if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
-                own = [p for p in tuples(t[1]) if p[0] == profile]
-                terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1]))) if isinstance(p[1], list) else p for p in own]))
-        return "".join(f"{write_term(t)}.\n" for t in terms)
-    except ValueError:
-        return text
+# ---------------------------------------------------------------------------------------------------- finding them
 
 
-def with_deps_of(applications: Iterable[str], own: set[str], text: str) -> str:
-    """A rebar.config with the dependencies of applications beside its own, as rebar3 takes them together (the first of a name counts);
-    own: the names of all applications, which are no dependencies. As it is where that is not safe, or where there are none."""
-    try:
-        terms, more = read_terms(text), [d for each in applications for deps in values_of(read_terms(each), "deps") for d in deps]
-        mine = next((t for t in terms if isinstance(t, Tuple) and len(t) == 2 and t[0] == "deps"), Tuple((Atom("deps"), [])))
-        named = own | {name_of(d) for d in mine[1]}
-        deps = [*mine[1], *(d for d in more if name_of(d) not in named)]
-        if len(deps) == len(mine[1]):
-            return text
-        return "".join(f"{write_term(t)}.\n" for t in [*(t for t in terms if t is not mine), Tuple((mine[0], deps))])
-    except (TypeError, ValueError):
-        return text
+def dependency_files(root: Path, settings: Settings, config: TermFile) -> DependencyFiles:
+    """Read what decides the dependencies below a project's folder. config: its rebar.config, which is not read again.
+
+    Raises Exit where a setting names a file that is not there, that is outside of the folder, or that the ignore file keeps out."""
+    paths = {file.relative_to(root).as_posix(): file for file in find_dependency_files(root, settings)}
+    parsed = {"rebar.config": config}
+    contents = {path: config.content if path == "rebar.config" else read_bytes(file) for path, file in paths.items()}
+    for path, content in contents.items():
+        if path not in parsed and Path(path).name in ("rebar.config", "rebar.lock") and not path.startswith("_checkouts/"):
+            try:
+                parsed[path] = parse_file(content)
+            except TermError:
+                continue
+    if "rebar.lock" not in contents and not any(path.endswith(".script") for path in contents):
+        parsed["rebar.config"] = with_application_deps(root, config)
+        contents["rebar.config"] = parsed["rebar.config"].content
+    return DependencyFiles(contents, parsed)
+
+
+def find_dependency_files(root: Path, settings: Settings) -> list[Path]:
+    """Find what decides the dependencies: what rebar3 reads, the files of checkouts, and what settings name."""
+    # These are no secrets, and count where an ignore file has them out too.
+    found = [root / name for name in ("rebar.config", "rebar.config.script", "rebar.lock") if os.path.lexists(root / name)]
+    of_applications = find_files(root, "*/*/rebar.config", "*/*/rebar.config.script")
+    others = [f for f in of_applications if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
+    others += [f for f in find_files(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
+    found += let_in(root, others, settings.dockerfile)
+    for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
+        found += find_named_files(root, pattern, settings.dockerfile)
+    for file in found:
+        if not real_path(file).is_relative_to(real_path(root)) and not file.is_relative_to(root / "_checkouts"):
+            raise failure(f"{file.relative_to(root)} is a link to {real_path(file)}, outside of the project's folder", OUTSIDE)
+    return found
 
 
 # The build is given no other files.
 OUTSIDE = "a copy in the project's folder, or a submodule"
 
 
-def named_files(root: Path, pattern: str) -> list[Path]:
-    """The files that a setting names, by a pattern. None is outside of the project's folder: it would be written there too."""
+def find_named_files(root: Path, pattern: str, dockerfile: str) -> list[Path]:
+    """Find the files that a setting names by a pattern, and that the build sees. Raises Exit where there are none, and for a pattern
+    that leads out of the project's folder: the file would be written there too."""
     place = Path(os.path.normpath(root / pattern))
     if not place.is_relative_to(root):
         raise failure(f"{pattern} is outside of the project's folder, and is named under `{KEY}:` in invoke.yaml", OUTSIDE)
     named = find_files(root, str(place.relative_to(root))) if place != root else []
     if not named:
         raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
-    return named
+    seen = let_in(root, named, dockerfile)
+    if not seen:
+        where, name = os.path.relpath(str(ignore_file(root, dockerfile)), root), named[0].relative_to(root)
+        hint = f"if it is no secret, add !{name} at the end of {where}"
+        raise failure(f"{where} keeps {name} out, which is named under `{KEY}:` in invoke.yaml", hint)
+    return seen
 
 
 def let_in(root: Path, files: Iterable[Path], dockerfile: str) -> list[Path]:
-    """Those that the ignore file lets into a build. It keeps secrets out, and what is in this context is in a layer that is pushed."""
+    """Return the files that the ignore file lets into a build. It keeps secrets out, and what is in this context is in a layer that
+    is pushed."""
     file = ignore_file(root, dockerfile)
     rules = read_ignore(read_text(file)) if file else Ignore()
     return [f for f in files if not rules.excludes(f.relative_to(root).as_posix())]
 
 
-def dependency_files(root: Path, settings: Settings) -> dict[str, bytes]:
-    """What decides the dependencies: path -> content. Checkouts are dependencies that are there."""
-    # These are no secrets, and count where an ignore file has them out too.
-    found = [root / name for name in ("rebar.config", "rebar.config.script", "rebar.lock") if os.path.lexists(root / name)]
-    own = find_files(root, "*/*/rebar.config", "*/*/rebar.config.script")
-    more = [f for f in own if f.relative_to(root).parts[0] not in ("_build", "_checkouts")]
-    more += [f for f in find_files(root, "_checkouts/**/*") if not {"_build", ".git"} & set(f.relative_to(root).parts)]
-    found += let_in(root, more, settings.dockerfile)
-    for pattern in [*settings.dependency_files, *([settings.rebar3] if "/" in settings.rebar3 else [])]:
-        named = named_files(root, pattern)
-        if not let_in(root, named, settings.dockerfile):
-            where, name = os.path.relpath(str(ignore_file(root, settings.dockerfile)), root), named[0].relative_to(root)
-            hint = f"if it is no secret, add !{name} at the end of {where}"
-            raise failure(f"{where} keeps {name} out, which is named under `{KEY}:` in invoke.yaml", hint)
-        found += let_in(root, named, settings.dockerfile)
-    for file in found:
-        if not real_path(file).is_relative_to(real_path(root)) and not file.is_relative_to(root / "_checkouts"):
-            raise failure(f"{file.relative_to(root)} is a link to {real_path(file)}, outside of the project's folder", OUTSIDE)
-    files = {f.relative_to(root).as_posix(): read_bytes(f) for f in found}
-    scripted = any(name.endswith(".script") for name in files)
-    if "rebar.lock" not in files and "rebar.config" in files and not scripted:
-        names = {f.name.partition(".")[0] for f in find_files(root, "*/*/src/*.app.src")}
-        texts = [read_text(f) for f in find_files(root, *OF_APPLICATIONS)]
-        files["rebar.config"] = with_deps_of(texts, names, files["rebar.config"].decode(errors="surrogateescape")).encode(
-            errors="surrogateescape"
-        )
-    return files
+# ------------------------------------------------------------------------------------ the dependencies of applications
 
 
-def reduced(
-    files: Mapping[str, bytes], profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()
+def with_application_deps(root: Path, config: TermFile) -> TermFile:
+    """Return a rebar.config with the dependencies of the project's applications beside its own, as rebar3 takes them together; as it
+    is where they have none, or can't be read."""
+    try:
+        applications = [read_terms(read_text(file)) for file in find_files(root, *APPLICATION_CONFIGS)]
+    except TermError:
+        return config
+    own = {file.name.partition(".")[0] for file in find_files(root, "*/*/src/*.app.src")}  # applications are no dependencies
+    merged = merge_deps(config.terms, [deps for terms in applications for deps in values_of(terms, "deps")], own)
+    return config if merged is config.terms else written_file(merged, config)
+
+
+def merge_deps(terms: list[Any], added: Sequence[Any], own: set[str]) -> list[Any]:
+    """Return the terms of a rebar.config with more dependencies: of a name, the first counts. added: lists of dependencies; own: names
+    that are none."""
+    deps = next((t for t in terms if isinstance(t, Tuple) and len(t) == 2 and t[0] == "deps"), Tuple((Atom("deps"), [])))
+    if not all(isinstance(each, list) for each in (deps[1], *added)):
+        return terms
+    known = own | {dependency_name(d) for d in deps[1]}
+    fresh = [d for each in added for d in each if dependency_name(d) not in known]
+    return [*(t for t in terms if t is not deps), Tuple((deps[0], [*deps[1], *fresh]))] if fresh else terms
+
+
+# ------------------------------------------------------------------------------------------------------ reducing them
+
+
+def reduce_files(
+    files: DependencyFiles, profile: str, without: frozenset[str] = NOT_OF_DEPENDENCIES, locked: frozenset[str] = frozenset()
 ) -> dict[str, bytes]:
-    """The same files without what does not matter; whole where a script reads them, as it may look at anything."""
-    if any(name.endswith("rebar.config.script") for name in files):
-        return dict(files)
-    # A checkout is a dependency: its own erl_opts count.
-    own = {name: content for name, content in files.items() if Path(name).name in REDUCED and not name.startswith("_checkouts/")}
-    texts = {name: content.decode(errors="surrogateescape") for name, content in own.items()}
-    few = {name: reduce_config(text, profile, without, locked).encode(errors="surrogateescape") for name, text in texts.items()}
-    return {**files, **few}
+    """Return the files without what does not matter: path -> bytes. They stay whole where a script reads them.
+
+    profile: the one that is built; without: the entries of a rebar.config to leave out; locked: the dependencies to leave out."""
+    if files.scripted:
+        return dict(files.contents)
+    return {**files.contents, **{path: reduce_config(file, profile, without, locked).content for path, file in files.parsed.items()}}
+
+
+def reduce_config(file: TermFile, profile: str, without: frozenset[str], locked: frozenset[str]) -> TermFile:
+    """Return a rebar.config without some entries and dependencies, and without its layout; as it is where that is not safe.
+
+    The profile's own dependencies stay in, whatever the lock says: rebar3 does not pin those. Other profiles go."""
+    if b"latin-1" in file.content.lower() and not file.content.isascii():
+        return file  # a comment may say so, and is needed to read it
+    terms = [without_locked(t, locked) for t in kept(file.terms, without)]
+    for i, t in enumerate(terms):
+        if isinstance(t, Tuple) and len(t) == 2 and t[0] == "profiles":
+            own = [p for p in tuples(t[1]) if p[0] == profile]
+            terms[i] = Tuple((t[0], [Tuple((p[0], kept(p[1], without))) if isinstance(p[1], list) else p for p in own]))
+    return written_file(terms, file)
+
+
+def kept(terms: list[Any], without: frozenset[str]) -> list[Any]:
+    """Return the terms but for {NAME, ...} of the names to leave out."""
+    return [t for t in terms if not (isinstance(t, Tuple) and t and isinstance(t[0], Atom) and t[0] in without)]
+
+
+def without_locked(term: Any, locked: frozenset[str]) -> Any:
+    """Return {deps, Dependencies} without those of these names, and any other term as it is."""
+    if isinstance(term, Tuple) and len(term) == 2 and term[0] == "deps" and isinstance(term[1], list):
+        return Tuple((term[0], [d for d in term[1] if dependency_name(d) not in locked]))
+    return term
+
+
+def written_file(terms: list[Any], instead: TermFile) -> TermFile:
+    """Return a file of these terms, in the one form that all spellings share. instead: the file where they can't be written."""
+    try:
+        return TermFile("".join(f"{write_term(t)}.\n" for t in terms).encode(errors="surrogateescape"), terms)
+    except ValueError:
+        return instead

@@ -19,7 +19,7 @@ import yaml
 from .consult import TermError, read_terms
 from .files import find_files, read_bytes, read_text, refuse_links, write_whole
 from .flags import InitFlags
-from .rebar import PROD_RELX, has_runtime, where_to_add
+from .rebar import PROD_RELX, has_runtime, relx_sections, where_to_add
 from .terms import tuples
 from .words import KEY, failure, result, say
 
@@ -51,7 +51,7 @@ def relx_advice(text: str, profile: str) -> list[str]:
         return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {PROD_RELX}?"]
     groups = [t for t in tuples(terms) if t[0] == "profiles"]
     chosen = [p for g in groups for p in tuples(g[1]) if p[0] == profile]
-    sections = [t for part in [*(p[1] for p in chosen), terms] for t in tuples(part) if t[0] == "relx"]
+    sections = relx_sections(terms, profile)
     options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in tuples(section[1])}
     advice = []
     if "release" not in options:

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Mapping
 
-from .dependencies import NOT_OF_COMPILING, NOT_OF_DEPENDENCIES, reduced
+from .dependencies import NOT_OF_COMPILING, NOT_OF_DEPENDENCIES, DependencyFiles, reduce_files
 from .model import DepsKey, Inputs
 from .project import Project
 from .rebar import locked_names
@@ -39,22 +39,23 @@ def instructions_through(dockerfile: str, stage: str) -> bytes:
     return "".join(stages[: last + 1]).encode()
 
 
-def incremental_arguments(project: Project, build_args: Mapping[str, str], files: Mapping[str, bytes], target: str) -> dict[str, str]:
+def incremental_arguments(project: Project, build_args: Mapping[str, str], files: DependencyFiles, target: str) -> dict[str, str]:
     """Return the build arguments that let a build go on from the last one's files. STORE is the key of the compiled dependencies,
     WORK the key of the compiled project, COMPILED the stage that the release is made from.
 
-    files: what decides the dependencies, path -> content. The versions of dependencies and the sources are not in these keys: `resume`,
-    in the Dockerfile, compares them.
+    The versions of dependencies and the sources are not in these keys: `resume`, in the Dockerfile, compares them.
     """
     profile = project.settings.profile
     # rebar3 brings what is locked up to date. Of the rest it keeps whatever version is there, so that these names stay in the key.
-    locked = locked_names(files.get("rebar.lock", b"").decode(errors="replace"))
+    lock = files.parsed.get("rebar.lock")
+    locked = locked_names(lock.terms if lock else [])
 
     def key(stage: str, without: frozenset[str]) -> str:
         instructions = instructions_through(project.dockerfile, stage)
         arguments = [in_bytes(f"{n}={v}") for n, v in declared_arguments(build_args, instructions)]
-        few = reduced({n: c for n, c in files.items() if n != "rebar.lock"}, profile, without, locked)
-        return checksum([instructions, *arguments, *(part for n, c in sorted(few.items()) for part in (in_bytes(n), c))])[:16]
+        reduced = sorted(reduce_files(files, profile, without, locked).items())
+        contents = [part for name, content in reduced if name != "rebar.lock" for part in (in_bytes(name), content)]
+        return checksum([instructions, *arguments, *contents])[:16]
 
     found = {}
     if target not in ("builder", "prod_compiled", "tarball"):

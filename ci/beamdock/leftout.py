@@ -18,6 +18,7 @@ from .files import find_files, read_text
 from .git import git
 from .ignore import ignore_file, read_ignore
 from .project import Project
+from .rebar import releases_named, relx_options
 from .terms import Tuple, tuples, values_of
 from .words import failure, in_a_line
 
@@ -28,17 +29,6 @@ SECRETS = read_ignore(
 )
 APPLICATIONS = ("src/*.app.src", "apps/*/src/*.app.src", "lib/*/src/*.app.src")
 USUAL = {"sys_config": "config/sys.config", "vm_args": "config/vm.args"}
-
-
-def options(terms: list[Any], project: Project) -> list[Tuple]:
-    """relx's, of the release that is built: the profile's first."""
-    profiles = [p[1] for section in values_of(terms, "profiles") for p in tuples(section) if p[0] == project.settings.profile]
-    relx = [t for part in [*profiles, terms] for section in values_of(part, "relx") for t in tuples(section)]
-    return [*relx, *(o for t in releases(relx, project.release.name) if len(t) > 3 for o in tuples(t[3]))]
-
-
-def releases(relx: list[Tuple], name: str) -> list[Tuple]:
-    return [t for t in relx if t[0] == "release" and isinstance(t[1], Tuple) and t[1][:1] == (name,)]
 
 
 def sources(relx: list[Tuple]) -> list[str]:
@@ -60,7 +50,7 @@ def privs(root: Path, relx: list[Tuple], release: str) -> list[str]:
                 needs = [n for key in ("applications", "included_applications") for n in values_of(t[-1], key)]
                 folder = file.parent.parent.relative_to(root) / "priv"
                 found[str(t[1])] = (folder.as_posix(), [str(n) for names in needs if isinstance(names, list) for n in names])
-    wanted = [str(a[0] if isinstance(a, Tuple) and a else a) for t in releases(relx, release)[:1] for a in listed(t[2:3])]
+    wanted = [str(a[0] if isinstance(a, Tuple) and a else a) for t in releases_named(relx, release)[:1] for a in listed(t[2:3])]
     inside: dict[str, str] = {}
     while wanted:
         if (name := wanted.pop()) in found and name not in inside:
@@ -94,7 +84,7 @@ def left_out(project: Project) -> tuple[str, dict[str, bool]]:
     if not file:
         return "", {}
     ignore = read_ignore(read_text(file))
-    relx = options(read_terms(read_text(root / "rebar.config")), project)
+    relx = relx_options(project.rebar_config.terms, project.settings.profile, project.release.name)
     found: dict[str, bool] = {}
     for source in [*sources(relx), *map(glob.escape, privs(root, relx, project.release.name))]:
         fixed = re.split(r"[*?\[]", source)[0].rstrip("/")

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from .caches import plan_caches
-from .dependencies import dependency_files, reduced
+from .dependencies import dependency_files, reduce_files
 from .files import find_files, read_text
 from .history import git_context, history_needed
 from .keys import in_bytes, incremental_arguments, make_deps_key
@@ -65,10 +65,10 @@ def read_inputs(project: Project, request: Request) -> Inputs:
         raise failure(f"the build argument {too_long} has more than {MOST_BYTES} bytes", "what is longer belongs into a file")
     if target in ("runner", "tarball"):
         refuse_left_out(project)
-    files = dependency_files(project.files, settings)
+    files = dependency_files(project.files, settings, project.rebar_config)
     if request.incremental and not request.no_cache:
         build_args.update(incremental_arguments(project, build_args, files, target))
-    contexts = {"deps": reduced(files, settings.profile), "authority": read_authority(project)}
+    contexts = {"deps": reduce_files(files, settings.profile), "authority": read_authority(project)}
     if target != "builder":
         contexts["git"] = version_history(project)
     return Inputs(project, target, build_args, {name: content for name, content in contexts.items() if content})

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from .consult import TermError, read_terms
-from .declare import Common
+from .consult import TermFile, read_terms
 from .files import expand_home, read_text
 from .git import Tree, read_tree
-from .rebar import Release, choose_release, rebar_facts
-from .settings import PATH, Settings, check, resolve, yaml_lines
+from .rebar import Release, choose_release, gather_facts, read_config
+from .settings import PATH, Settings, merge_settings, override_settings, yaml_lines
 from .tags import current_branch
 from .values import Wrong, refuse, shown, writable_folder
 from .words import KEY, Out, failure
@@ -28,6 +27,7 @@ class Project:
     root: Path
     settings: Settings
     sources: Mapping[str, str]
+    rebar_config: TermFile
     release: Release
     scripted: bool
     tree: Tree
@@ -70,60 +70,84 @@ class Project:
         return self.root / "_build" / KEY
 
 
-def with_config(folder: Path) -> Optional[Path]:
-    """The folder of a rebar.config: this one, or one above it."""
-    return next((f for f in (folder, *folder.parents) if os.path.lexists(f / "rebar.config")), None)
+def read_project(
+    home: Path, configured: Any, environment: Mapping[str, str], environ: Mapping[str, str], overrides: Mapping[str, str]
+) -> Project:
+    """Read everything that a task is about, in one place: settings, rebar.config, git. Nothing reads them again further down.
+
+    home: the folder of tasks.py; configured: what Invoke has under our key, of its files.
+    environment: INVOKE_BEAMDOCK_NAME, by the setting's name; environ: all other variables.
+    overrides: values that flags called like the setting give; none is empty.
+    Raises Exit where there is no project, where a setting or rebar.config can't be, and where git finds no commit."""
+    root = find_root(home, Path.cwd())
+    values, lines = read_configuration(home, root, configured)
+    settings, sources = merge_settings(values, environment, lines)
+    settings, sources = override_settings(settings, sources, {name: (value, f"--{name}") for name, value in overrides.items()})
+    settings, sources = override_settings(settings, sources, {} if settings.hex_mirror else hex_mirror_in(environ))
+    config = read_config(root)
+    scripted = (root / "rebar.config.script").is_file()
+    release = choose_release(gather_facts(config.terms, settings.profile, scripted), settings.release, settings.profile)
+    check_writable(settings, sources, release)
+    if settings.version:
+        # Where the setting says the version, nobody has to guess what the script makes of it.
+        release, scripted = dataclasses.replace(release, version=parse_version(settings.version)), False
+    dockerfile = read_dockerfile(root, settings, sources)
+    return Project(root, settings, sources, config, release, scripted, read_tree(root), dockerfile, environ)
 
 
-def read_project(home: Path, configured: Any, environment: Mapping[str, str], environ: Mapping[str, str], flags: Common) -> Project:
-    """Everything that is read, in one place: settings, rebar.config, git. Nothing reads them again further down.
+def find_root(home: Path, here: Path) -> Path:
+    """Find the project's folder: the one with a rebar.config, from the folder of tasks.py upwards, else from here upwards. Raises Exit
+    where there is none."""
+    for folder in (home, *home.parents, here, *here.parents):
+        if os.path.lexists(folder / "rebar.config"):
+            return folder
+    below = sorted(f.parent.relative_to(home) for pattern in ("*/rebar.config", "*/*/rebar.config") for f in home.glob(pattern))
+    hint = f"is {below[0]} the project? Move tasks.py with its folder there, and `cd {below[0]}`" if below else "tasks.py belongs beside it"
+    raise failure(f"there is no rebar.config in {home}, nor above it", hint)
 
-    home: the folder of tasks.py; configured: what Invoke has under our key.
-    environment: INVOKE_BEAMDOCK_NAME, by name; environ: all other variables."""
-    root = with_config(home) or with_config(Path.cwd())
-    if not root:
-        below = sorted(f.parent.relative_to(home) for pattern in ("*/rebar.config", "*/*/rebar.config") for f in home.glob(pattern))
-        hint = (
-            f"is {below[0]} the project? Move tasks.py with its folder there, and `cd {below[0]}`"
-            if below
-            else "tasks.py belongs beside it"
-        )
-        raise failure(f"there is no rebar.config in {home}, nor above it", hint)
+
+def read_configuration(home: Path, root: Path, configured: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings that Invoke has of its files, and where those of invoke.yaml stand: name -> file:line. Raises Exit where
+    they are no table."""
     configured = configured or {}
     if not hasattr(configured, "items"):
         raise failure(f"`{KEY}:` in Invoke's configuration is no table of settings", "`invoke config` lists them")
-    # Invoke's own place for it is beside tasks.py.
-    files = [f for folder in (home, root) for n in ("invoke.yaml", "invoke.yml") if (f := folder / n).is_file()]
-    plain = {n: dict(v) if hasattr(v, "items") else v for n, v in configured.items()}
-    settings, sources = resolve(plain, environment, yaml_lines(files[0], plain) if files else {})
-    given = {n: check(n, getattr(flags, n), f"--{n}") for n in ("registry", "release") if getattr(flags, n, "")}
-    settings, sources = dataclasses.replace(settings, **given), {**sources, **{n: f"--{n}" for n in given}}
-    if not settings.hex_mirror and (variable := next((n for n in ("HEX_CDN", "HEX_MIRROR") if environ.get(n)), "")):
-        mirror = check("hex_mirror", environ[variable], variable)
-        settings, sources = dataclasses.replace(settings, hex_mirror=mirror), {**sources, "hex_mirror": variable}
-    scripted = (root / "rebar.config.script").is_file()
-    try:
-        rebar = rebar_facts(read_text(root / "rebar.config"), settings.profile, scripted)
-    except TermError as error:
-        raise failure(f"rebar.config:{error.line} can't be read: {error}", error.hint) from None
-    release = choose_release(rebar, settings.release, settings.profile)
+    plain = {name: dict(value) if hasattr(value, "items") else value for name, value in configured.items()}
+    # Invoke looks for its file beside tasks.py.
+    places = [folder / name for folder in (home, root) for name in ("invoke.yaml", "invoke.yml")]
+    file = next((place for place in places if place.is_file()), None)
+    return plain, yaml_lines(file, plain) if file else {}
+
+
+def hex_mirror_in(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the mirror that the variables of Hex and rebar3 name, as an override of the setting; {} where none does."""
+    variable = next((name for name in ("HEX_CDN", "HEX_MIRROR") if environ.get(name)), "")
+    return {"hex_mirror": (environ[variable], variable)} if variable else {}
+
+
+def check_writable(settings: Settings, sources: Mapping[str, str], release: Release) -> None:
+    """Raise Exit where a folder of the setting `writable` is one that the release's user must not write into."""
     try:
         for folder in settings.writable:
             writable_folder(folder, release.name)
     except Wrong as wrong:
         refuse("`writable`", sources["writable"], wrong)
-    if settings.version:
-        try:
-            (version,) = read_terms(f"{settings.version}.")
-        except ValueError:
-            raise failure(
-                f"`version` is {shown(settings.version)}, and should be as rebar.config has it", 'version: "{git, long}", say'
-            ) from None
-        # What the setting says, the script has not to be guessed at for.
-        release, scripted = dataclasses.replace(release, version=version), False
-    dockerfile = root / expand_home(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
-    text = read_text(dockerfile) if os.path.lexists(dockerfile) else ""
-    return Project(root, settings, sources, release, scripted, read_tree(root), text, environ)
+
+
+def parse_version(text: str) -> Any:
+    """Return the Erlang term of the setting `version`. Raises Exit where it is none, or several."""
+    try:
+        (version,) = read_terms(f"{text}.")
+    except ValueError:
+        hint = 'version: "{git, long}", say'
+        raise failure(f"`version` is {shown(text)}, and should be as rebar.config has it", hint) from None
+    return version
+
+
+def read_dockerfile(root: Path, settings: Settings, sources: Mapping[str, str]) -> str:
+    """Return the Dockerfile's text, '' where there is none. Raises Exit where it can't be read."""
+    file = root / expand_home(settings.dockerfile, f"`dockerfile`, {sources.get('dockerfile', 'default')}")
+    return read_text(file) if os.path.lexists(file) else ""
 
 
 def is_incremental(project: Project) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -233,19 +232,35 @@ def check_length(value: str) -> None:
         raise Wrong(f"has {len(value)} characters, and 255 are the most")
 
 
-def resolve(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """Settings from what Invoke read of the files, and the environment over it; and where each came from. lines: setting -> file:line."""
+Settled = tuple[Settings, dict[str, str]]  # with where each setting that is set came from: invoke.yaml:3, INVOKE_BEAMDOCK_NAME, --release
+
+
+def merge_settings(configured: Mapping[str, Any], environment: Mapping[str, str], lines: Mapping[str, str]) -> Settled:
+    """Make settings of what Invoke's files say, and of the environment over it. Raises Exit for a value that can't be, or a name that
+    is no setting.
+
+    configured: the files' values, by name; environment: texts, by the setting's name; lines: where the values stand, as file:line."""
     given = {name: (value, lines.get(name, "Invoke's configuration")) for name, value in configured.items()}
     for name, text in environment.items():
-        value: Any = text
-        if name not in FIELDS or FIELDS[name].type != "str":
-            with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
-                value = yaml.safe_load(text)
-        given[name] = value, f"INVOKE_{KEY.upper()}_{name.upper()}"
-    checked = {
-        name: (check(name, value, where), where) for name, (value, where) in given.items() if value is not None or name not in FIELDS
-    }
-    return Settings(**{n: v for n, (v, _) in checked.items()}), {n: where for n, (_, where) in checked.items()}
+        given[name] = parse_variable(name, text), f"INVOKE_{KEY.upper()}_{name.upper()}"
+    return override_settings(Settings(), {}, {n: (v, source) for n, (v, source) in given.items() if v is not None or n not in FIELDS})
+
+
+def parse_variable(name: str, text: str) -> Any:
+    """Return a setting's value out of a variable's text: as it is where the setting is a text, else what YAML reads in it."""
+    if name in FIELDS and FIELDS[name].type == "str":
+        return text
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
+def override_settings(settings: Settings, sources: Mapping[str, str], given: Mapping[str, tuple[Any, str]]) -> Settled:
+    """Set some settings anew. given: name -> value and its source. Raises Exit for a value that can't be, or a name that is no
+    setting."""
+    values = {name: check(name, value, source) for name, (value, source) in given.items()}
+    return dataclasses.replace(settings, **values), {**sources, **{name: source for name, (_, source) in given.items()}}
 
 
 def yaml_lines(file: Path, configured: Mapping[str, Any]) -> dict[str, str]:

@@ -12,10 +12,9 @@ import pytest
 from kit.engines import Engine
 from kit.githost import GitHost, git_host
 from kit.repos import Desk, Repo, forget, new_repo
-from kit.terms import ERRORS, TERMS
+from kit.terms import ERRORS, TERMS, reduced_config
 
 from ci.beamdock.consult import read_terms
-from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.terms import write_term
 
 CONFIG = """\
@@ -378,7 +377,7 @@ ODD = r'''
 
 def test_erlang_reads_the_reduced_config_as_the_same_terms(engine28: Engine, tmp_path: Path) -> None:
     """But for what was left out."""
-    few = reduce_config(ODD, "prod")
+    few = reduced_config(ODD)
     assert "erl_opts" not in few
     (tmp_path / "all").write_text(ODD)
     (tmp_path / "few").write_text(few)

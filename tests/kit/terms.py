@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from ci.beamdock.consult import TermError, parse_file
+from ci.beamdock.dependencies import DependencyFiles, reduce_files
 from ci.beamdock.terms import Atom, Opaque, Tuple
+
+
+def reduced_config(text: str, profile: str = "prod") -> str:
+    """A rebar.config as the dependencies' key has it."""
+    content = text.encode(errors="surrogateescape")
+    try:
+        parsed = {"rebar.config": parse_file(content)}
+    except TermError:
+        parsed = {}
+    return reduce_files(DependencyFiles({"rebar.config": content}, parsed), profile)["rebar.config"].decode(errors="surrogateescape")
+
 
 TERMS: list[tuple[str, Any]] = [
     ("a.", Atom("a")),

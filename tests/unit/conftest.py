@@ -23,12 +23,13 @@ from kit.engines import NOT_OURS, ROOT
 from kit.repos import TINY_CONFIG, Repo, Result, new_repo
 
 import tasks
+from ci.beamdock.consult import TermFile
 from ci.beamdock.docker import Builder
 from ci.beamdock.git import Tree
 from ci.beamdock.model import LOADED, Request
 from ci.beamdock.plans import parse_arguments
 from ci.beamdock.project import Project
-from ci.beamdock.rebar import Release
+from ci.beamdock.rebar import Release, read_config
 from ci.beamdock.settings import Settings
 
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=40)
@@ -180,7 +181,8 @@ def project(root: Path, release: str = "tiny", commit: str = "c" * 40, dirty: Se
     version = given.pop("version_term", "1.0")
     there = root / "Dockerfile"
     dockerfile = given.pop("dockerfile_text", there.read_text() if there.exists() else DOCKERFILE)
-    return Project(root, Settings(**given), {}, Release(release, version, 1), False, tree, dockerfile, os.environ)
+    config = read_config(root) if (root / "rebar.config").exists() else TermFile(b"", [])
+    return Project(root, Settings(**given), {}, config, Release(release, version, 1), False, tree, dockerfile, os.environ)
 
 
 # What runs the builds at most desks: the engine itself.

@@ -13,6 +13,7 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 
 from ci.beamdock.commit import copy_commit
+from ci.beamdock.consult import parse_file
 from ci.beamdock.project import Project
 from ci.beamdock.settings import Settings
 from unit.conftest import Shell, project, said
@@ -105,6 +106,13 @@ def test_what_is_not_the_commits_by_then_is_refused(repo: Repo) -> None:
         assert (caught.value.code, said(caught).splitlines()[1]) == (1, "hint: run it again")
         before = of(repo)
     assert [f for folder in before.context_folder.iterdir() for f in folder.iterdir()] == []
+
+
+def test_what_was_read_is_what_is_pushed(repo: Repo) -> None:
+    """The release was chosen by a rebar.config that was edited, and is the commit's again by the time that git is asked."""
+    read = dataclasses.replace(of(repo), rebar_config=parse_file(b"{deps, []}."))
+    with pytest.raises(Exit, match=r"^error: rebar.config was edited while the push began\nhint: run it again$"), copy_commit(read):
+        pytest.fail("it was built")
 
 
 def test_a_submodule(repo: Repo) -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
+from ci.beamdock.consult import TermFile
 from ci.beamdock.dependencies import dependency_files
 from ci.beamdock.settings import Settings
 from unit.conftest import Shell, said
+
+
+def deciding_files(root: Path, settings: Settings) -> Mapping[str, bytes]:
+    """What decides the dependencies there, by path."""
+    return dependency_files(root, settings, TermFile((root / "rebar.config").read_bytes(), [])).contents
 
 
 def test_dependency_files(repo: Repo) -> None:
@@ -23,11 +31,11 @@ def test_dependency_files(repo: Repo) -> None:
     for name in [*wanted, *others]:
         repo.write(name, name)
     expected = {name: name.encode() for name in wanted}
-    assert dependency_files(repo.path, Settings()) == expected
-    assert dependency_files(repo.path, Settings(rebar3="rebar3")) == expected  # one of the base image's
+    assert deciding_files(repo.path, Settings()) == expected
+    assert deciding_files(repo.path, Settings(rebar3="rebar3")) == expected  # one of the base image's
     settings = Settings(rebar3="./rebar3", dependency_files=["config/*.deps", "versions.txt"])
     more = ("rebar3", "config/more.deps", "versions.txt")
-    assert dependency_files(repo.path, settings) == {**expected, **{name: name.encode() for name in more}}
+    assert deciding_files(repo.path, settings) == {**expected, **{name: name.encode() for name in more}}
 
 
 SECRETS = [".env", ".env.prod", ".ssh/id_rsa", "tls.key", "priv/x.pfx", ".netrc", "hex.config"]
@@ -41,14 +49,14 @@ def test_what_the_ignore_file_keeps_out_is_in_no_context(repo: Repo) -> None:
     for name in ("_checkouts/x/src/x.erl", "config/a.deps", "config/README.md"):
         repo.write(name, "")
     settings = Settings(dependency_files=["config/*", "config/**/*"])
-    assert set(dependency_files(repo.path, settings)) == {"rebar.config", "_checkouts/x/src/x.erl", "config/a.deps"}
+    assert set(deciding_files(repo.path, settings)) == {"rebar.config", "_checkouts/x/src/x.erl", "config/a.deps"}
     repo.write("Dockerfile.dockerignore", "**/*.erl\n")
     repo.write("rebar.lock", "[].")
-    assert set(dependency_files(repo.path, settings)) >= {f"_checkouts/x/{name}" for name in SECRETS}
-    assert "_checkouts/x/src/x.erl" not in dependency_files(repo.path, settings)
+    assert set(deciding_files(repo.path, settings)) >= {f"_checkouts/x/{name}" for name in SECRETS}
+    assert "_checkouts/x/src/x.erl" not in deciding_files(repo.path, settings)
     # These are no secrets, and count where they are no part of the project's own context too.
     repo.write("Dockerfile.dockerignore", "*\n")
-    assert set(dependency_files(repo.path, Settings())) == {"rebar.config", "rebar.lock"}
+    assert set(deciding_files(repo.path, Settings())) == {"rebar.config", "rebar.lock"}
 
 
 @pytest.mark.parametrize(("beside", "file"), [([], ".dockerignore"), (["Dockerfile.dockerignore"], "Dockerfile.dockerignore")])
@@ -57,7 +65,7 @@ def test_a_named_file_that_is_kept_out(repo: Repo, beside: list[str], file: str)
     for name in beside:
         repo.write(name, "ci\n")
     with pytest.raises(Exit) as caught:
-        dependency_files(repo.path, Settings(dependency_files=["ci/versions.config"]))
+        deciding_files(repo.path, Settings(dependency_files=["ci/versions.config"]))
     assert caught.value.code == 2
     assert said(caught) == (
         f"error: {file} keeps ci/versions.config out, which is named under `beamdock:` in invoke.yaml\n"
@@ -65,7 +73,7 @@ def test_a_named_file_that_is_kept_out(repo: Repo, beside: list[str], file: str)
     )
     with (repo.path / file).open("a") as opened:
         opened.write("!ci/versions.config\n")
-    assert "ci/versions.config" in dependency_files(repo.path, Settings(dependency_files=["ci/versions.config"]))
+    assert "ci/versions.config" in deciding_files(repo.path, Settings(dependency_files=["ci/versions.config"]))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_a_named_file_that_is_kept_out(repo: Repo, beside: list[str], file: str)
 def test_a_named_dependency_file_that_is_none(repo: Repo, given: Settings, name: str) -> None:
     (repo.path / "config" / "a.deps").mkdir(parents=True)
     with pytest.raises(Exit) as caught:
-        dependency_files(repo.path, given)
+        deciding_files(repo.path, given)
     assert (caught.value.code, said(caught)) == (2, f"error: {name} does not exist, and is named under `beamdock:` in invoke.yaml")
 
 
@@ -101,8 +109,8 @@ def test_a_dependency_file_by_another_path_to_it(repo: Repo) -> None:
     repo.write("config/a.deps", "x")
     (repo.path / "link").symlink_to("config/a.deps")
     for name in ("config/../config/a.deps", str(repo.path / "config/a.deps"), "./config/*.deps"):
-        assert set(dependency_files(repo.path, Settings(dependency_files=[name]))) == {"rebar.config", "config/a.deps"}
-    assert dependency_files(repo.path, Settings(dependency_files=["link"]))["link"] == b"x"
+        assert set(deciding_files(repo.path, Settings(dependency_files=[name]))) == {"rebar.config", "config/a.deps"}
+    assert deciding_files(repo.path, Settings(dependency_files=["link"]))["link"] == b"x"
 
 
 def test_a_linked_configuration(repo: Repo) -> None:
@@ -110,7 +118,7 @@ def test_a_linked_configuration(repo: Repo) -> None:
     (repo.path.parent / "shared").write_text("{deps, []}.")
     (repo.path / "_checkouts" / "x").mkdir(parents=True)
     (repo.path / "_checkouts" / "x" / "rebar.config").symlink_to(repo.path.parent / "shared")
-    assert dependency_files(repo.path, Settings())["_checkouts/x/rebar.config"] == b"{deps, []}."
+    assert deciding_files(repo.path, Settings())["_checkouts/x/rebar.config"] == b"{deps, []}."
     (repo.path / "rebar.lock").symlink_to("../shared")
     with pytest.raises(Exit, match=r"^error: rebar.lock is a link to .*/shared, outside of the project's folder"):
-        dependency_files(repo.path, Settings())
+        deciding_files(repo.path, Settings())

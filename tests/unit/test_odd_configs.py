@@ -13,7 +13,6 @@ from kit.repos import Repo
 
 from ci.beamdock.advice import warnings
 from ci.beamdock.consult import read_terms
-from ci.beamdock.flags import ReleaseFlags
 from ci.beamdock.init import relx_advice
 from ci.beamdock.model import Build
 from ci.beamdock.plans import plan_build, target_tags
@@ -46,9 +45,8 @@ def variants(term: Any, turn: Iterator[Any]) -> Iterator[Any]:
 
 def outcome(root: Path) -> Build | str:
     """The plan of a build with its warnings, or the error."""
-    flags = ReleaseFlags()
     try:
-        project = read_project(root, {}, {}, {}, flags)
+        project = read_project(root, {}, {}, {}, {})
         warnings(project)
         return plan_build(project, request("runner", target_tags(project, "runner", "main"), incremental=True))
     except Exit as error:
@@ -73,14 +71,15 @@ def test_something_odd_in_each_place(name: str, repo: Repo) -> None:
 
 
 def test_a_build_reads_each_text_once(repo: Repo) -> None:
-    """However large they are: the settings, the warnings and the keys take the same terms."""
+    """However large they are: the settings, the warnings and the keys take the same terms. Only an application's text is asked for
+    twice, for its plugins and for its dependencies."""
     repo.write("rebar.config", CONFIG)
     repo.write("rebar.lock", LOCK)
     repo.write("apps/one/rebar.config", "{deps, []}.")
     read_terms.cache_clear()
     assert isinstance(outcome(repo.path), Build)
     assert read_terms.cache_info().misses == 3
-    assert read_terms.cache_info().hits > 3
+    assert read_terms.cache_info().hits == 1
 
 
 REST = '{relx, [{release, {tiny, "1"}, [tiny]}]}. {profiles, [{prod, [{relx, [{mode, prod}]}]}]}.'

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
 from kit.repos import Repo
+from kit.terms import reduced_config
 from python_on_whales import DockerClient
 
 from ci.beamdock.build import buildx_options
 from ci.beamdock.consult import read_terms
 from ci.beamdock.containers import Container, ReleaseImage, choose_container
 from ci.beamdock.contexts import context_path
-from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.docker import Builder, command_of
 from ci.beamdock.git import Tree
 from ci.beamdock.history import is_same_project, read_origin
@@ -33,7 +33,7 @@ from ci.beamdock.nodes import call_expression
 from ci.beamdock.options import RunOptions, check_options, publish_words, run_command
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import Project
-from ci.beamdock.rebar import Rebar, Release
+from ci.beamdock.rebar import Facts, Release
 from ci.beamdock.settings import PATH, Settings
 from unit.conftest import DESK, DOCKERFILE, Shell, project, request, said
 
@@ -639,7 +639,7 @@ def test_no_container_or_several(containers: list[Container], name: str, code: i
 
 def test_plans_are_values() -> None:
     """Frozen, and equal where they say the same."""
-    for kind in (Settings, Project, Build, Caches, DepsKey, Inputs, Output, Request, Release, Rebar, Tree, RunOptions):
+    for kind in (Settings, Project, Build, Caches, DepsKey, Inputs, Output, Request, Release, Facts, Tree, RunOptions):
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen  # type: ignore[union-attr]
     assert plan(Path("/nowhere")) == plan(Path("/nowhere"))
@@ -673,7 +673,7 @@ CONFIG = """\
 def test_what_does_not_concern_dependencies_leaves_the_reduced_config(old: str, new: str) -> None:
     changed = CONFIG.replace(old, new)
     assert changed != CONFIG
-    assert reduce_config(changed, "prod") == reduce_config(CONFIG, "prod")
+    assert reduced_config(changed, "prod") == reduced_config(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -689,12 +689,12 @@ def test_what_does_not_concern_dependencies_leaves_the_reduced_config(old: str, 
     ],
 )
 def test_what_decides_dependencies_changes_the_reduced_config(old: str, new: str) -> None:
-    assert reduce_config(CONFIG.replace(old, new), "prod") != reduce_config(CONFIG, "prod")
+    assert reduced_config(CONFIG.replace(old, new), "prod") != reduced_config(CONFIG)
 
 
 def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
     kept = {"deps", "plugins", "overrides", "profiles"}
-    reduced = read_terms(reduce_config(CONFIG, "prod"))
+    reduced = read_terms(reduced_config(CONFIG))
     assert [t[0] for t in reduced] == [t[0] for t in read_terms(CONFIG) if t[0] in kept]
     assert reduced[0] == read_terms(CONFIG)[1]
 
@@ -705,8 +705,8 @@ def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
 )
 def test_terms_that_python_has_no_type_for_are_reduced_too(term: str) -> None:
     """Their layout goes, they stay."""
-    reduced = reduce_config(f"%% why\n {term.replace(',', ' , ')} . {{erl_opts, []}}.", "prod")
-    assert reduced == reduce_config(f"{term}.", "prod")
+    reduced = reduced_config(f"%% why\n {term.replace(',', ' , ')} . {{erl_opts, []}}.")
+    assert reduced == reduced_config(f"{term}.")
     assert read_terms(reduced) == read_terms(f"{term}.")
 
 
@@ -715,4 +715,4 @@ def test_terms_that_python_has_no_type_for_are_reduced_too(term: str) -> None:
     ["{deps, [}.", '%% coding: Latin-1\n{x, "\udcfc"}.'],
 )
 def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
-    assert reduce_config(text, "prod") == text
+    assert reduced_config(text) == text

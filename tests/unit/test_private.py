@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
+from kit.terms import reduced_config
 
 from ci.beamdock.build import buildx_options
 from ci.beamdock.contexts import context_path
-from ci.beamdock.dependencies import reduce_config
 from ci.beamdock.explain import explain_failure
 from ci.beamdock.plans import plan_build
 from ci.beamdock.private import ACCESS, find_secrets, find_ssh, gitconfig_files
@@ -163,8 +163,8 @@ def test_where_the_mirror_comes_from_is_shown(shell: Shell) -> None:
 
 def test_a_repository_in_rebar_config_does_not_spoil_the_reducer(repo: Repo) -> None:
     """The `hex` entry is kept in one form, and what does not concern dependencies is left out beside it."""
-    reduced = reduce_config(f"{{erl_opts, []}}.\n{REPOS}", "prod")
+    reduced = reduced_config(f"{{erl_opts, []}}.\n{REPOS}")
     assert reduced == '{hex,[{repos,[#{name=><<"acme">>,repo_url=><<"https://hex.example">>}]}]}.\n'
-    assert reduce_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}'), "prod") == reduced
-    assert reduce_config(f"%% here\n{REPOS.replace(', ', ',  ')}", "prod") == reduced
-    assert reduce_config('{hex, #{"text" => 1}}.', "prod") == '{hex,#{"text"=>1}}.\n'
+    assert reduced_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}')) == reduced
+    assert reduced_config(f"%% here\n{REPOS.replace(', ', ',  ')}") == reduced
+    assert reduced_config('{hex, #{"text" => 1}}.') == '{hex,#{"text"=>1}}.\n'

@@ -22,12 +22,12 @@ from unit.conftest import Shell, copied, said
 WHERE = {name: f"invoke.yaml:{i}" for i, name in enumerate(FIELDS, 2)}
 
 
-def resolve(configured: dict[str, Any], **environment: str) -> Settings:
-    return room.resolve(configured, environment, WHERE)[0]
+def settings_of(configured: dict[str, Any], **environment: str) -> Settings:
+    return room.merge_settings(configured, environment, WHERE)[0]
 
 
 def test_nothing_set_gives_the_defaults() -> None:
-    settings, sources = room.resolve({}, {}, {})
+    settings, sources = room.merge_settings({}, {}, {})
     assert (settings, sources) == (Settings(), {})
 
 
@@ -46,7 +46,7 @@ RIGHT: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), RIGHT)
 def test_what_fits_is_taken(name: str, value: Any) -> None:
-    settings, sources = room.resolve({name: value}, {}, WHERE)
+    settings, sources = room.merge_settings({name: value}, {}, WHERE)
     assert getattr(settings, name) == value
     assert sources == {name: WHERE[name]}
 
@@ -85,7 +85,7 @@ WRONG: list[tuple[str, Any, str, str]] = [
 @pytest.mark.parametrize(("name", "value", "error", "hint"), WRONG)
 def test_what_does_not_fit_is_named_with_its_place(name: str, value: Any, error: str, hint: str) -> None:
     with pytest.raises(Exit) as caught:
-        resolve({name: value})
+        settings_of({name: value})
     assert caught.value.code == 2
     first, _, last = said(caught).partition("\n")
     assert first.startswith(f"error: `{name}` is {error}")
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_named_with_its_place(name: str, value: Any, error:
 
 def test_a_key_of_a_table_is_text_too() -> None:
     with pytest.raises(Exit, match="build_args"):
-        room.resolve({"build_args": {1: "a"}}, {}, {})
+        room.merge_settings({"build_args": {1: "a"}}, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_unknown_setting(name: str, near: str) -> None:
     """Refused, with its place and the nearest that there is; an empty one too."""
     for value in ("x", None):
         with pytest.raises(Exit) as caught:
-            room.resolve({name: value}, {}, {name: "invoke.yaml:7"})
+            room.merge_settings({name: value}, {}, {name: "invoke.yaml:7"})
         assert (
             said(caught) == f"error: unknown setting `{name}` (invoke.yaml:7)\nhint: did you mean `{near}`? `invoke config` lists them all"
         )
@@ -113,13 +113,13 @@ def test_an_unknown_setting(name: str, near: str) -> None:
 
 def test_an_unknown_setting_like_no_other() -> None:
     with pytest.raises(Exit) as caught:
-        room.resolve({"zzz": "x"}, {}, {})
+        room.merge_settings({"zzz": "x"}, {}, {})
     assert said(caught) == "error: unknown setting `zzz` (Invoke's configuration)\nhint: `invoke config` lists them all"
 
 
 def test_none_is_not_set() -> None:
     """`release:` with nothing behind it is the default."""
-    assert room.resolve(dict.fromkeys(FIELDS), {}, WHERE) == (Settings(), {})
+    assert room.merge_settings(dict.fromkeys(FIELDS), {}, WHERE) == (Settings(), {})
 
 
 FROM_ENVIRONMENT: list[tuple[str, str, Any]] = [
@@ -133,7 +133,7 @@ FROM_ENVIRONMENT: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("name", "text", "value"), FROM_ENVIRONMENT)
 def test_a_variable_has_the_settings_type(name: str, text: str, value: Any) -> None:
-    assert getattr(resolve({}, **{name: text}), name) == value
+    assert getattr(settings_of({}, **{name: text}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_variable_has_the_settings_type(name: str, text: str, value: Any) -> N
 )
 def test_a_variable_that_does_not_fit_is_named(name: str, text: str) -> None:
     with pytest.raises(Exit) as caught:
-        resolve({}, **{name: text})
+        settings_of({}, **{name: text})
     assert (caught.value.code, f"(INVOKE_BEAMDOCK_{name.upper()})" in said(caught)) == (2, True)
 
 
@@ -152,20 +152,20 @@ def test_a_variable_that_does_not_fit_is_named(name: str, text: str) -> None:
 def test_any_text_in_a_variable(name: str, text: str) -> None:
     """A value of the setting's type, or an error; nothing else."""
     try:
-        settings = resolve({}, **{name: text})
+        settings = settings_of({}, **{name: text})
     except Exit:
         return
     assert check(name, getattr(settings, name), "") is not None
 
 
 def test_a_variable_goes_over_the_file() -> None:
-    settings, sources = room.resolve({"release": "a", "profile": "p"}, {"release": "b"}, WHERE)
+    settings, sources = room.merge_settings({"release": "a", "profile": "p"}, {"release": "b"}, WHERE)
     assert (settings.release, settings.profile) == ("b", "p")
     assert sources == {"release": "INVOKE_BEAMDOCK_RELEASE", "profile": WHERE["profile"]}
 
 
 def test_a_variable_mends_the_file() -> None:
-    assert resolve({"release": 28.2}, release="28.2").release == "28.2"
+    assert settings_of({"release": 28.2}, release="28.2").release == "28.2"
 
 
 def test_take_environment() -> None:
@@ -220,10 +220,10 @@ def test_yaml_lines_without_a_file(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(list(FIELDS)), st.sampled_from(["a", 1, True, None, [], ["x"], {"a": "b"}, 1.5, {"a": 1}])))
-def test_resolve_gives_settings_or_an_error(configured: dict[str, Any]) -> None:
+def test_merging_gives_settings_or_an_error(configured: dict[str, Any]) -> None:
     """Whatever a file says, it's settings of the right types or an error; a value is never changed."""
     try:
-        settings, sources = room.resolve(configured, {}, WHERE)
+        settings, sources = room.merge_settings(configured, {}, WHERE)
     except Exit as error:
         assert error.code == 2
         return
@@ -282,7 +282,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("name", "value", "error"), REFUSED)
 def test_what_can_not_be_is_refused(name: str, value: Any, error: str) -> None:
     with pytest.raises(Exit) as caught:
-        resolve({name: value})
+        settings_of({name: value})
     first = said(caught).partition("\nhint: ")[0]
     assert (caught.value.code, first[: len(error) + 7]) == (2, f"error: {error}")
     assert first.endswith(f"({WHERE[name]})")
@@ -305,7 +305,7 @@ FITS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), FITS)
 def test_what_only_looks_odd_is_taken(name: str, value: Any) -> None:
-    assert getattr(resolve({name: value}), name) == value
+    assert getattr(settings_of({name: value}), name) == value
 
 
 WITH_PASSWORDS = [
@@ -325,7 +325,7 @@ def test_a_password_is_refused_and_never_shown(shell: Shell, address: str) -> No
         found += [("build_env", {"X": address}), ("prebuild", f"curl {address}")]
     for name, value in found:
         with pytest.raises(Exit) as caught:
-            resolve({name: value})
+            settings_of({name: value})
         assert "has a password or a token in it" in said(caught), (name, value)
         assert said(caught).startswith(f"error: `{name}` "), (name, value)
         assert "s3cr3t" not in said(caught)
@@ -352,7 +352,7 @@ def test_what_no_command_can_be_given(text: str, error: str) -> None:
         values: dict[type, list[Any]] = {str: [text], list: [["a", text]], dict: [{"A": text}, {text: "a"}]}
         for value in values.get(shape, []):
             with pytest.raises(Exit) as caught:
-                resolve({name: value})
+                settings_of({name: value})
             assert (caught.value.code, f"`{name}` has {error}" in said(caught)) == (2, True), said(caught)[:200]
             assert len(said(caught)) < 400
 
@@ -378,9 +378,9 @@ ANY = (
 @example("build_args", {"A": datetime.date(2026, 1, 31)})
 @settings(max_examples=400)
 def test_any_value_is_a_setting_or_an_error(name: str, value: Any) -> None:
-    """resolve() gives Settings, or an error that ends in 2 and never shows a password."""
+    """merge_settings() gives Settings, or an error that ends in 2 and never shows a password."""
     try:
-        made, _ = room.resolve({name: value}, {}, {})
+        made, _ = room.merge_settings({name: value}, {}, {})
     except Exit as error:
         assert (error.code, str(error.message)[:7]) == (2, "error: ")
         assert "s3cr3t" not in str(error.message)
@@ -396,7 +396,7 @@ def test_any_value_is_a_setting_or_an_error(name: str, value: Any) -> None:
 @settings(max_examples=150)
 def test_any_variable_is_a_setting_or_an_error(name: str, text: str) -> None:
     try:
-        room.resolve({}, {name: text}, {})
+        room.merge_settings({}, {name: text}, {})
     except Exit as error:
         assert (error.code, "s3cr3t" in str(error.message)) == (2, False)
 

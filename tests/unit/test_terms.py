@@ -13,8 +13,8 @@ from invoke.exceptions import Exit
 from kit.terms import ERRORS, TERMS
 
 from ci.beamdock.consult import LimitError, TermError, read_terms
-from ci.beamdock.rebar import Rebar, Release, choose_release, has_runtime, rebar_facts
-from ci.beamdock.terms import Atom, Opaque, Tuple, format_term, write_term
+from ci.beamdock.rebar import Facts, Release, choose_release, gather_facts, has_runtime, relx_options
+from ci.beamdock.terms import Atom, Opaque, Tuple, format_term, values_of, write_term
 
 
 @pytest.mark.parametrize(("text", "value"), TERMS)
@@ -198,8 +198,8 @@ def test_long_texts_take_no_time(piece: str, around: str) -> None:
 TWO = '{relx, [{release, {one, "1"}, [a]},\n {release, {two, {git, short}}, [b]}]}.\n{profiles, [{prod, []}]}.'
 
 
-def facts(text: str, profile: str = "prod", scripted: bool = False) -> Rebar:
-    return rebar_facts(text, profile, scripted)
+def facts(text: str, profile: str = "prod", scripted: bool = False) -> Facts:
+    return gather_facts(read_terms(text), profile, scripted)
 
 
 def chosen(text: str, wanted: str = "", profile: str = "prod", scripted: bool = False) -> Release:
@@ -240,6 +240,16 @@ def test_a_release_that_only_the_profile_has() -> None:
 def test_a_release_with_a_configuration_of_its_own() -> None:
     """{release, {Name, Vsn}, Apps, Config} is one too."""
     assert chosen('{relx, [{release, {sd, "1"}, [a], [{dev_mode, true}]}]}. {profiles, [{prod, []}]}.').name == "sd"
+
+
+@pytest.mark.parametrize("top", ['{{vm_args, "top"}}, {}', '{}, {{vm_args, "top"}}'])
+def test_the_options_of_a_release_win(top: str) -> None:
+    """Measured (rebar3 3.24): whichever stands first. Another release's are none of its own."""
+    releases = '{release, {a, "1"}, [a], [{vm_args, "a"}]}, {release, {b, "1"}, [b], [{vm_args, "b"}]}'
+    terms = read_terms(f'{{relx, [{top.format(releases)}]}}. {{profiles, [{{prod, [{{relx, [{{vm_args, "prod"}}]}}]}}]}}.')
+    assert values_of(relx_options(terms, "prod", "a"), "vm_args") == ["a", "prod", "top"]
+    assert values_of(relx_options(terms, "default", "b"), "vm_args") == ["b", "top"]
+    assert values_of(relx_options(terms, "test"), "vm_args") == ["top"]
 
 
 # What rebar3 3.24 made of each: top level, the profile's relx (None: the profile has none), profile, is there a runtime?
