@@ -95,13 +95,14 @@ def rooms(*names: str) -> Iterator[None]:
 
 
 with rooms(
-    *"advice build caches commit containers declare docker flags history model nodes options "
+    *"advice build caches commit configuration containers declare docker flags history model nodes options "
     "plans project publish record settings start stop tags terms words".split()
 ):
     from ci.beamdock.advice import report_builds, warn_of_run
     from ci.beamdock.build import build_image
     from ci.beamdock.caches import check_cache_words, import_words
     from ci.beamdock.commit import copy_commit, refuse_checkouts, refuse_edits
+    from ci.beamdock.configuration import check_configuration, take_environment
     from ci.beamdock.containers import find_container, find_image, written_paths
     from ci.beamdock.declare import Common, command, remainder
     from ci.beamdock.docker import require_docker, run_on_terminal, run_or_print, stdin_options
@@ -129,7 +130,7 @@ with rooms(
     from ci.beamdock.project import Project, announce, invoke, is_incremental, read_project
     from ci.beamdock.publish import has_deps_image, no_new_tags, push_deps_image, pushed_digest, require_registry, tarball_folder
     from ci.beamdock.record import explain_key, read_record
-    from ci.beamdock.settings import FIELDS, check, check_yaml, take_environment
+    from ci.beamdock.settings import FIELDS, check_setting
     from ci.beamdock.start import Launch, Mode, prepare, start
     from ci.beamdock.stop import stop_container
     from ci.beamdock.tags import branch_to_push
@@ -138,7 +139,7 @@ with rooms(
 
 open_streams()
 with told():
-    check_yaml(Path(__file__).parent, sys.argv[1:])
+    check_configuration(Path(__file__).parent, sys.argv[1:], os.environ)
 ENVIRONMENT = take_environment(os.environ)
 
 
@@ -154,8 +155,8 @@ def request_of(flags: BuildFlags, target: str, output: Output, **more: Any) -> R
         target,
         output,
         build_args=parse_arguments(flags.build_arg or ()),
-        secrets=tuple(check("secrets", flags.secret or [], "--secret")),
-        ssh=check("ssh", flags.ssh, "--ssh"),
+        secrets=tuple(check_setting("secrets", flags.secret or [], "--secret")),
+        ssh=check_setting("ssh", flags.ssh, "--ssh"),
         pull=flags.pull,
         no_cache=flags.no_cache,
         **more,

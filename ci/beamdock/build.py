@@ -28,7 +28,7 @@ from .progress import Built, engine_fault, is_cache_failure, last_error, stages_
 from .project import Project
 from .record import Record, place, read_record, why_compiled_again, write_record
 from .screen import Screen
-from .values import line
+from .values import join_line
 from .words import Out, failure, result, say
 
 # How often a build is run again where it failed for the engine's fault: each of an image's tags can be given by another build at the
@@ -127,7 +127,7 @@ def output_options(plan: Build, builder: Builder) -> dict[str, Any]:
         # A zstd layer that is pulled to build on is unpacked in half the time (measured).
         how = {"compression": "zstd", "oci-mediatypes": "true"} if plan.request.target == "builder" else {"compression": "gzip"}
         options.update({"store": "false", **how, "force-compression": "true"})
-    return {"output": dict(pair.split("=", 1) for pair in (line([f"{name}={value}"]) for name, value in options.items()))}
+    return {"output": dict(pair.split("=", 1) for pair in (join_line([f"{name}={value}"]) for name, value in options.items()))}
 
 
 def run_to_the_end(plan: Build, builder: Builder, out: Out) -> Built:

@@ -14,9 +14,8 @@ from pathlib import Path
 from .explain import ANSI
 from .model import Build, Caches, DepsKey, Inputs, Request
 from .project import Project
-from .settings import BASE
 from .tags import branch_tag, cache_tag, deps_branch_tag, deps_tag
-from .values import Wrong, cache_words, line, refuse_unpassable, shown
+from .values import BASE, Wrong, join_line, refuse_unpassable, refuse_wrong_cache, shown
 from .words import DEPS_LABEL, Out, failure
 
 # force-compression: an earlier build may have left layers that are not compressed.
@@ -28,7 +27,7 @@ def check_cache_words(words: str, flag: str) -> str:
     """Return buildx's words of a cache, as a flag has them. Raises Exit where they can't be."""
     try:
         refuse_unpassable([words])
-        cache_words(words)
+        refuse_wrong_cache(words)
     except Wrong as wrong:
         raise failure(f"{flag} {wrong}", wrong.hint) from None
     return words
@@ -78,8 +77,8 @@ def offered_caches(project: Project, branch: str, key: DepsKey) -> Caches:
         return Caches(tried=tried, export=f"type=registry,ref={repository}:{tags[0]},mode=max{COMPRESSED}")
     if mode == "local":
         folder = local_cache(project)
-        tried = (line(["type=local", f"src={folder}"]),) if (folder / "index.json").is_file() else ()
-        return Caches(tried=tried, export=line(["type=local", f"dest={folder}.new", "mode=max"]) + COMPRESSED)
+        tried = (join_line(["type=local", f"src={folder}"]),) if (folder / "index.json").is_file() else ()
+        return Caches(tried=tried, export=join_line(["type=local", f"dest={folder}.new", "mode=max"]) + COMPRESSED)
     return Caches()
 
 

@@ -16,7 +16,7 @@ from .leftout import refuse_left_out
 from .model import Build, DepsKey, Inputs, Request
 from .private import find_secrets, find_ssh, gitconfig_files, read_authority
 from .project import Project
-from .settings import check
+from .settings import check_setting
 from .tags import VALID_TAG, branch_tag, deps_tag
 from .values import MOST_BYTES, shown, shown_name
 from .words import DEPS_LABEL, ORIGIN_LABEL, PROJECT_LABEL, REVISION_LABEL, WRITABLE_LABEL, failure
@@ -121,7 +121,7 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
             what = f"{shown_name(name)} has no value" if name else f"{word[:1]} has no name"
             raise failure(f"--build-arg {what}", "--build-arg NAME=VALUE")
         given[name] = value
-    check("build_args", given, "--build-arg")
+    check_setting("build_args", given, "--build-arg")
     return given
 
 

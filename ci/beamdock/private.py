@@ -11,7 +11,7 @@ from pathlib import Path
 from .contexts import context_path
 from .files import expand_home, read_text
 from .project import Project
-from .values import line, secret_pairs
+from .values import join_line, parse_secret
 from .words import failure
 
 # The folder of git's configuration below the cache folder: its files are mounted as secrets.
@@ -46,8 +46,8 @@ def find_secrets(project: Project, given: Sequence[str], deps: Mapping[str, byte
     ids = {secret["id"] for secret in asked}
     found = find_dependency_secrets(project, deps, environ)
     return (
-        *(line([f"{name}={value}" for name, value in secret.items()]) for secret in asked),
-        *(line([f"id={name}", source]) for name, source in found.items() if name not in ids),
+        *(join_line([f"{name}={value}" for name, value in secret.items()]) for secret in asked),
+        *(join_line([f"id={name}", source]) for name, source in found.items() if name not in ids),
     )
 
 
@@ -74,7 +74,7 @@ def read_secret(secret: str, base: Path, where: str, environ: Mapping[str, str])
     """Return the parts of a secret. base: the folder that its file is named from; where: who names it.
 
     Raises Exit where its file or its variable is not there: buildx takes a variable that is not set for an empty one."""
-    parts = secret_pairs(secret)
+    parts = parse_secret(secret)
     of_file = next((name for name in ("src", "source") if name in parts), "")
     variable = parts.get("env", "" if of_file else parts["id"])
     if of_file and parts.get("type") != "env":

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from .configuration import setting_lines
 from .consult import TermFile, read_terms
 from .files import expand_home, read_text
 from .git import Tree, read_tree
 from .rebar import Release, choose_release, gather_facts, read_config
-from .settings import PATH, Settings, merge_settings, override_settings, yaml_lines
+from .settings import Settings, merge_settings, override_settings
 from .tags import current_branch
-from .values import Wrong, refuse, shown, writable_folder
+from .values import PATH, Wrong, refuse, refuse_wrong_folder, shown
 from .words import KEY, Out, failure
 
 
@@ -116,7 +117,7 @@ def read_configuration(home: Path, root: Path, configured: Any) -> tuple[dict[st
     # Invoke looks for its file beside tasks.py.
     places = [folder / name for folder in (home, root) for name in ("invoke.yaml", "invoke.yml")]
     file = next((place for place in places if place.is_file()), None)
-    return plain, yaml_lines(file, plain) if file else {}
+    return plain, setting_lines(file, plain) if file else {}
 
 
 def hex_mirror_in(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -129,7 +130,7 @@ def check_writable(settings: Settings, sources: Mapping[str, str], release: Rele
     """Raise Exit where a folder of the setting `writable` is one that the release's user must not write into."""
     try:
         for folder in settings.writable:
-            writable_folder(folder, release.name)
+            refuse_wrong_folder(folder, release.name)
     except Wrong as wrong:
         refuse("`writable`", sources["writable"], wrong)
 

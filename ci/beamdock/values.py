@@ -17,9 +17,20 @@ ARCHITECTURES = "386|amd64|arm|arm64|loong64|mips64le|ppc64le|riscv64|s390x"
 # Linux passes on no argument of 128 KiB or more, and most values become a part of one.
 MOST_BYTES = 100_000
 
+# ------------------------------------------------------------------------------------------------- forms of a text
+
+# A name's path in a registry, and a registry with or without one: the OCI distribution specification, <name>.
+PATH = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+REGISTRY = rf"[A-Za-z0-9.-]+(:\d+)?(/{PATH})*"
+# An image to build on, or a stage of an own Dockerfile.
+BASE = r"[A-Za-z0-9\[][A-Za-z0-9\[\]._:/-]*(@\w+:[0-9a-fA-F]+)?"
+WEB = r"https?://[^\s#|&\\'\"]+"
+PACKAGE = r"[A-Za-z0-9]\S*"
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
+
 
 class Wrong(ValueError):
-    """A value that can't be. The text follows the value's name: `has a blank in it`. hint: what can be."""
+    """A value that can't be one. The text follows the value's name: `has a blank in it`. hint: what can be."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(text)
@@ -27,27 +38,28 @@ class Wrong(ValueError):
 
 
 def refuse(name: str, where: str, wrong: Wrong) -> NoReturn:
+    """Raise Exit for a wrong value. name: of its setting or flag; where: its source."""
     raise failure(f"{name} {wrong} ({where})", wrong.hint) from None
 
 
 def shown(value: Any) -> str:
-    """A value in an error: short, and without what may be a password: values of tables, and all before an @."""
+    """Return a value as an error shows it: short, and without what may be a password: values of tables, and all before an @."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{shown(key)}: …' for key in list(value)[:5])}}}"
     if isinstance(value, (list, tuple, set, frozenset)):
         few = [shown(x) if isinstance(x, (str, int, float)) else "…" for x in list(value)[:5]]
         return f"[{', '.join([*few, *(['…'] if len(value) > 5 else [])])}]"
-    text = repr(f"…@{value.rpartition('@')[2]}" if "@" in value else value) if isinstance(value, str) else str_of(value)
+    text = repr(f"…@{value.rpartition('@')[2]}" if "@" in value else value) if isinstance(value, str) else number_text(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def shown_name(text: Any) -> str:
-    """A name in an error: the same without quotes."""
+    """Return a name as an error shows it: like a value, without quotes."""
     return shown(text)[1:-1] if isinstance(text, str) else shown(text)
 
 
-def str_of(value: Any) -> str:
-    """A number or a date as text; numbers of more than 4,300 digits have none."""
+def number_text(value: Any) -> str:
+    """Return a number or a date as text. Python writes no number of more than 4,300 digits."""
     if isinstance(value, bytes):
         return "…"
     try:
@@ -60,7 +72,7 @@ def str_of(value: Any) -> str:
 
 
 def refuse_unpassable(texts: Sequence[str]) -> None:
-    """No command can be given NUL, half a character, or more than so many bytes; and a key belongs into a file."""
+    """Raise Wrong for what no command can be given: NUL, half a character, too many bytes; and for a key, which belongs into a file."""
     for text in texts:
         if "\0" in text:
             raise Wrong("has a NUL character in it")
@@ -87,12 +99,13 @@ def has_password(word: str, address: bool) -> bool:
     return address and any(":" in part for part in before) and not DIGEST.match(after)
 
 
-# What a shell puts there is none yet: https://$USER:$TOKEN@host.
-VARIABLES = re.compile(r"(\$\{?\w+\}?:?)+@")
+# Variables for a shell in the place of a password: https://$USER:$TOKEN@host.
+SHELL_PASSWORD = re.compile(r"(\$\{?\w+\}?:?)+@")
 
 
 def refuse_password(texts: Sequence[str], address: bool, hint: str) -> None:
-    """Addresses are seen in many places: in the image's history, in errors, in the repo. address: is each text one, or an image?"""
+    """Raise Wrong where a text has a password in it: the image's history, errors and the repo show it. address: is each text an
+    address, or an image? hint: where the password belongs."""
     if any(has_password(word, address) for text in texts for word in text.split()):
         raise Wrong("has a password or a token in it", hint)
 
@@ -100,8 +113,8 @@ def refuse_password(texts: Sequence[str], address: bool, hint: str) -> None:
 # ------------------------------------------------------------------------------------------------ buildx's own words
 
 
-def fields(words: str) -> list[str]:
-    """The fields of a line of CSV, which is how buildx reads type=local,dest=FOLDER and id=NAME,src=FILE."""
+def split_line(words: str) -> list[str]:
+    """Return the fields of a line of CSV, as which buildx reads type=local,dest=FOLDER and id=NAME,src=FILE. Raises Wrong."""
     try:
         lines = list(csv.reader([words], strict=True))
     except csv.Error:
@@ -109,17 +122,17 @@ def fields(words: str) -> list[str]:
     return lines[0] if lines else []
 
 
-def line(parts: Sequence[str]) -> str:
-    """Fields as a line of CSV: those with a comma in them are quoted."""
+def join_line(parts: Sequence[str]) -> str:
+    """Return fields as a line of CSV: those with a comma in them are quoted."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(parts)
     return text.getvalue()
 
 
-def pairs(words: str, form: str) -> dict[str, str]:
-    """The fields of a line as a table. form: what they should be."""
+def parse_pairs(words: str, form: str) -> dict[str, str]:
+    """Return the fields NAME=VALUE of a line, by name. form: what they should be, for the error. Raises Wrong."""
     found = {}
-    for part in fields(words):
+    for part in split_line(words):
         name, equals, value = part.partition("=")
         if not (equals and re.fullmatch(r"[A-Za-z][\w.-]*", name, re.ASCII) and value.strip()):
             raise Wrong(f"should be {form}, and a part of it is no NAME=VALUE")
@@ -127,17 +140,17 @@ def pairs(words: str, form: str) -> dict[str, str]:
     return found
 
 
-def cache_words(words: str) -> None:
-    """What --cache-from and --cache-to take; of an image or a type."""
+def refuse_wrong_cache(words: str) -> None:
+    """Raise Wrong where these are no words of buildx for a cache, as --cache-from and --cache-to take them."""
     refuse_password([words], True, "docker login keeps it")
-    if "type" not in pairs(words, "buildx's words, as in type=gha,scope=main"):
+    if "type" not in parse_pairs(words, "buildx's words, as in type=gha,scope=main"):
         raise Wrong("says no type", "type=registry,ref=IMAGE, for example")
 
 
-def secret_pairs(secret: str) -> dict[str, str]:
-    """The parts of a secret. What is no secret's form is not shown: it may be the secret."""
+def parse_secret(secret: str) -> dict[str, str]:
+    """Return the parts of a secret, by name. Raises Wrong, which does not show the text: it may be the secret."""
     form = "id=NAME,src=FILE or id=NAME,env=VARIABLE"
-    found = pairs(secret, form)
+    found = parse_pairs(secret, form)
     known = {"id", "src", "source", "env", "type"}
     if "id" not in found or not set(found) <= known or found.get("type", "file") not in ("file", "env"):
         raise Wrong(f"should be {form}")
@@ -152,8 +165,8 @@ SYSTEM = re.compile(r"/(bin|boot|dev|etc|lib\w*|proc|root|sbin|sys|usr)(/.*)?|/|
 CODE = re.compile(r"\.|(bin|lib|releases|erts-[^/]*)|(bin|releases|erts-[^/]*)/.*")
 
 
-def writable_folder(folder: str, release: str = "") -> None:
-    """A folder that is given to the release's user. release: its name, where it is known."""
+def refuse_wrong_folder(folder: str, release: str = "") -> None:
+    """Raise Wrong for a folder that can't be given to the release's user. release: its name, where it is known."""
     plain = re.sub("^//+", "/", posixpath.normpath(folder))
     own = plain[len(f"/opt/{release}/") :] if release and f"{plain}/".startswith(f"/opt/{release}/") else plain
     if not folder.strip():
@@ -168,8 +181,8 @@ def writable_folder(folder: str, release: str = "") -> None:
         raise Wrong(f"has {shown(folder)} in it, where the release's code is", "a folder of its own beside it: [log, data]")
 
 
-def pattern(text: str) -> None:
-    """A file, or a pattern of pathlib's."""
+def refuse_wrong_pattern(text: str) -> None:
+    """Raise Wrong for what is neither a file nor a pattern of pathlib's."""
     if not text.strip():
         raise Wrong("has an empty pattern in it", "[versions.config, config/*.deps]")
     if any("**" in part and part != "**" for part in text.split("/")):

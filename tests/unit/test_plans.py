@@ -34,7 +34,8 @@ from ci.beamdock.options import RunOptions, check_options, publish_words, run_co
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Facts, Release
-from ci.beamdock.settings import PATH, Settings
+from ci.beamdock.settings import Settings
+from ci.beamdock.values import PATH
 from unit.conftest import DESK, DOCKERFILE, Shell, project, request, said
 
 COMMIT = "c" * 40

@@ -16,7 +16,8 @@ from invoke.exceptions import Exit
 from kit.repos import Repo
 
 from ci.beamdock import settings as room
-from ci.beamdock.settings import FIELDS, SHAPES, Settings, check, take_environment, yaml_lines
+from ci.beamdock.configuration import setting_lines, take_environment
+from ci.beamdock.settings import FIELDS, SHAPES, Settings, check_setting
 from unit.conftest import Shell, copied, said
 
 WHERE = {name: f"invoke.yaml:{i}" for i, name in enumerate(FIELDS, 2)}
@@ -155,7 +156,7 @@ def test_any_text_in_a_variable(name: str, text: str) -> None:
         settings = settings_of({}, **{name: text})
     except Exit:
         return
-    assert check(name, getattr(settings, name), "") is not None
+    assert check_setting(name, getattr(settings, name), "") is not None
 
 
 def test_a_variable_goes_over_the_file() -> None:
@@ -194,7 +195,7 @@ YAML = [
 @pytest.mark.parametrize(("text", "lines"), YAML)
 def test_yaml_lines(tmp_path: Path, text: str, lines: dict[str, str]) -> None:
     (tmp_path / "invoke.yaml").write_bytes(text.encode())
-    assert yaml_lines(tmp_path / "invoke.yaml", {"image": "a", "release": "b"}) == lines
+    assert setting_lines(tmp_path / "invoke.yaml", {"image": "a", "release": "b"}) == lines
 
 
 def test_yaml_lines_of_values_that_others_gave(tmp_path: Path) -> None:
@@ -202,21 +203,21 @@ def test_yaml_lines_of_values_that_others_gave(tmp_path: Path) -> None:
     (tmp_path / "invoke.yaml").write_text("beamdock:\n  image: a\n  nofile: 1\n  build_packages: [x]\n  build_args: {A: b}\n")
     lines = {"image": "invoke.yaml:2", "nofile": "invoke.yaml:3", "build_packages": "invoke.yaml:4", "build_args": "invoke.yaml:5"}
     same = {"image": "a", "nofile": 1, "build_packages": ["x"], "build_args": {"A": "b"}}
-    assert yaml_lines(tmp_path / "invoke.yaml", same) == lines
+    assert setting_lines(tmp_path / "invoke.yaml", same) == lines
     others = {"image": "b", "nofile": 2, "build_packages": ["x", "y"], "build_args": {"A": "b", "C": "d"}}
     for name, value in others.items():
-        assert yaml_lines(tmp_path / "invoke.yaml", {**same, name: value}) == {n: w for n, w in lines.items() if n != name}
-    assert yaml_lines(tmp_path / "invoke.yaml", {}) == {}
+        assert setting_lines(tmp_path / "invoke.yaml", {**same, name: value}) == {n: w for n, w in lines.items() if n != name}
+    assert setting_lines(tmp_path / "invoke.yaml", {}) == {}
 
 
 @pytest.mark.parametrize("text", ["- a\n", "text\n", "[1, 2]\n"])
 def test_yaml_lines_of_no_table(tmp_path: Path, text: str) -> None:
     (tmp_path / "invoke.yaml").write_text(text)
-    assert yaml_lines(tmp_path / "invoke.yaml", {"image": "a"}) == {}
+    assert setting_lines(tmp_path / "invoke.yaml", {"image": "a"}) == {}
 
 
 def test_yaml_lines_without_a_file(tmp_path: Path) -> None:
-    assert yaml_lines(tmp_path / "none.yaml", {"image": "a"}) == {}
+    assert setting_lines(tmp_path / "none.yaml", {"image": "a"}) == {}
 
 
 @given(st.dictionaries(st.sampled_from(list(FIELDS)), st.sampled_from(["a", 1, True, None, [], ["x"], {"a": "b"}, 1.5, {"a": 1}])))
@@ -239,7 +240,7 @@ def test_every_setting_has_a_form_and_an_about() -> None:
         if field.metadata["form"]:
             fits = field.metadata["example"]
             shape = SHAPES[field.type][0]
-            assert check(name, [fits] if shape is list else {fits: "x"} if shape is dict else fits, "")
+            assert check_setting(name, [fits] if shape is list else {fits: "x"} if shape is dict else fits, "")
 
 
 REFUSED: list[tuple[str, Any, str]] = [
