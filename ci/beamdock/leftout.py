@@ -31,8 +31,8 @@ APPLICATIONS = ("src/*.app.src", "apps/*/src/*.app.src", "lib/*/src/*.app.src")
 USUAL = {"sys_config": "config/sys.config", "vm_args": "config/vm.args"}
 
 
-def sources(relx: list[Tuple]) -> list[str]:
-    """What relx takes from the project's folder, as it is named there: files, folders and patterns."""
+def copied_sources(relx: list[Tuple]) -> list[str]:
+    """Return what relx takes from the project's folder, as rebar.config names it: files, folders and patterns."""
     copied = [t[1] for overlay in values_of(relx, "overlay") for t in tuples(overlay) if t[0] in ("copy", "template")]
     for kind, usual in USUAL.items():
         copied += [*values_of(relx, f"{kind}_src")[:1], *values_of(relx, kind)[:1]] or [f"{usual}.src", usual]
@@ -41,8 +41,10 @@ def sources(relx: list[Tuple]) -> list[str]:
     return [s for s in dict.fromkeys(s for s in named if isinstance(s, str)) if s and not re.match(r"/|(\./)?_build\b|.*[{\0]", s)]
 
 
-def privs(root: Path, relx: list[Tuple], release: str) -> list[str]:
-    """The folders priv of the project's applications that are in the release: those that it names, and those that they name."""
+def priv_folders(root: Path, relx: list[Tuple], release: str) -> list[str]:
+    """Return the folders priv of the project's applications in the release: those that it names, and those that these need.
+
+    release: its name."""
     found: dict[str, tuple[str, list[str]]] = {}
     for file in find_files(root, *APPLICATIONS):
         with contextlib.suppress(TermError):
@@ -50,7 +52,7 @@ def privs(root: Path, relx: list[Tuple], release: str) -> list[str]:
                 needs = [n for key in ("applications", "included_applications") for n in values_of(t[-1], key)]
                 folder = file.parent.parent.relative_to(root) / "priv"
                 found[str(t[1])] = (folder.as_posix(), [str(n) for names in needs if isinstance(names, list) for n in names])
-    wanted = [str(a[0] if isinstance(a, Tuple) and a else a) for t in releases_named(relx, release)[:1] for a in listed(t[2:3])]
+    wanted = [str(a[0] if isinstance(a, Tuple) and a else a) for t in releases_named(relx, release)[:1] for a in joined(t[2:3])]
     inside: dict[str, str] = {}
     while wanted:
         if (name := wanted.pop()) in found and name not in inside:
@@ -59,12 +61,13 @@ def privs(root: Path, relx: list[Tuple], release: str) -> list[str]:
     return sorted(inside.values())
 
 
-def listed(lists: Iterable[Any]) -> list[Any]:
+def joined(lists: Iterable[Any]) -> list[Any]:
+    """Return the elements of all that are lists."""
     return [one for found in lists if isinstance(found, list) for one in found]
 
 
-def files_of(root: Path, source: str) -> Iterator[str]:
-    """The files that a source names, relative to root."""
+def files_of_source(root: Path, source: str) -> Iterator[str]:
+    """Yield the files that a source names, relative to root."""
     for place in glob.glob(f"{glob.escape(str(root))}/{source}"):  # noqa: PTH207 (Path.glob raises on "**a" and "")
         path = os.path.relpath(place, root)
         if path == "." or path.startswith(".."):
@@ -75,10 +78,11 @@ def files_of(root: Path, source: str) -> Iterator[str]:
             yield from (os.path.relpath(Path(folder, name), root) for name in names)
 
 
-def left_out(project: Project) -> tuple[str, dict[str, bool]]:
-    """The ignore file, and the files that the release would have and the build does not see: is it sure that it misses them? One
-    that git ignores the build may make; what `prebuild` and a script do nobody knows; and a secret stays out unless it is named. What
-    the ignore file names below the source, as priv/README.md, is meant to stay out."""
+def find_left_out(project: Project) -> tuple[str, dict[str, bool]]:
+    """Return the ignore file, and the files that the release would have and the build does not see: path -> does it miss them for sure?
+
+    The build may make a file that git ignores. Nobody knows what `prebuild` and a script make. A secret stays out unless it is named.
+    What the ignore file names below the source, as in priv/README.md, is meant to stay out."""
     root = project.files
     file = ignore_file(root, project.settings.dockerfile)
     if not file:
@@ -86,9 +90,9 @@ def left_out(project: Project) -> tuple[str, dict[str, bool]]:
     ignore = read_ignore(read_text(file))
     relx = relx_options(project.rebar_config.terms, project.settings.profile, project.release.name)
     found: dict[str, bool] = {}
-    for source in [*sources(relx), *map(glob.escape, privs(root, relx, project.release.name))]:
+    for source in [*copied_sources(relx), *map(glob.escape, priv_folders(root, relx, project.release.name))]:
         fixed = re.split(r"[*?\[]", source)[0].rstrip("/")
-        for path in files_of(root, source):
+        for path in files_of_source(root, source):
             if ignore.excludes(path) and not ignore.names(path, fixed):
                 found[path] = found.get(path, False) or path == os.path.normpath(source) or not SECRETS.excludes(path)
     if found:
@@ -101,8 +105,8 @@ def left_out(project: Project) -> tuple[str, dict[str, bool]]:
     return os.path.relpath(file, root), found
 
 
-def sentence(file: str, paths: list[str]) -> tuple[str, str]:
-    """What is the case, and the lines that let the files in."""
+def explain_left_out(file: str, paths: list[str]) -> tuple[str, str]:
+    """Return what is the case, and as a hint the lines that let the files in."""
     some = ", ".join(map(in_a_line, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     lines = ["!" + in_a_line(re.sub(r"([*?[])", r"\\\1", path)) for path in paths]
     what = f"{file} keeps {some} out of the build, which the release takes"
@@ -110,7 +114,7 @@ def sentence(file: str, paths: list[str]) -> tuple[str, str]:
 
 
 def refuse_left_out(project: Project) -> None:
-    """Stop before a build whose release would lack files without a word."""
-    file, found = left_out(project)
+    """Raise Exit where the release would lack files, of which relx says nothing."""
+    file, found = find_left_out(project)
     if paths := [path for path, sure in found.items() if sure]:
-        raise failure(*sentence(file, paths))
+        raise failure(*explain_left_out(file, paths))

@@ -47,8 +47,8 @@ def init(desk: Desk, *args: str) -> Result:
 def test_plain(theirs: Desk) -> None:
     """Without a prod profile at first: the line that is shown, pasted, is all it takes. And the start script sets what advice
     takes for set: each of these names has a value in the running node's configuration."""
-    source = (ROOT / "ci" / "beamdock" / "advice.py").read_text()
-    names = set(re.findall(r"\b[A-Z_]{3,}\b", source[source.index("START_SCRIPT = (") : source.index("SECRET_KEY")]))
+    source = (ROOT / "ci" / "beamdock" / "templates.py").read_text()
+    names = set(re.findall(r"\b[A-Z_]{3,}\b", source[source.index("START_SCRIPT = (") : source.index("# The variable in what")]))
     names -= {"START_SCRIPT", "ALWAYS_SET"}
     assert {"ROOTDIR", "EMU", "HOSTNAME"} < names
     probes = ", ".join(f"""{{'{name}', "${{{name}}}"}}""" for name in sorted({*names, "NOT_SET_BY_ANYBODY"}))

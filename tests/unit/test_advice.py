@@ -16,6 +16,7 @@ from invoke.exceptions import Exit
 from kit.engines import ROOT
 from kit.repos import TINY_CONFIG, Repo
 
+from ci.beamdock import templates
 from ci.beamdock.plans import plan_build
 from ci.beamdock.progress import Built
 from ci.beamdock.settings import Settings
@@ -70,7 +71,7 @@ pieces = st.one_of(
 @given(st.lists(pieces, max_size=8).map("".join))
 def test_variables_are_those_that_the_start_script_would_fill_with_nothing(text: str) -> None:
     """A name is missing if, and only if, the script's own awk puts its value where there is nothing without it."""
-    found = {name for name, _ in load().variables("sys.config.src", text)}
+    found = {name for name, _ in templates.template_variables("sys.config.src", text)}
     plain = filled(text, {})
     rest = {name: "" for name in ("AA", "BB", "CC")}
     marked = {name: filled(text.replace(":-", ":-D"), {**rest, name: "@"}) for name in rest}
@@ -84,15 +85,15 @@ def test_variables_are_those_that_the_start_script_would_fill_with_nothing(text:
 
 def test_variables_and_their_lines(module: ModuleType) -> None:
     text = '%% not ${COMMENT}\n[{a, "${A}"}, {b, "%${B}"}, % ${C}\n {c, ${A}}, {d, ${D:-x}}, {e, "${E:-}"}, {f, $%}, ${F}].\n'
-    assert module.variables("config/sys.config.src", text) == [("A", 2), ("B", 2), ("F", 3)]
-    assert module.variables("vm.args.src", "-sname x # ${NOT}\n## ${NOR}\n+S ${S}\n-x a#${B}\n") == [("S", 3), ("B", 4)]
+    assert templates.template_variables("config/sys.config.src", text) == [("A", 2), ("B", 2), ("F", 3)]
+    assert templates.template_variables("vm.args.src", "-sname x # ${NOT}\n## ${NOR}\n+S ${S}\n-x a#${B}\n") == [("S", 3), ("B", 4)]
 
 
 def test_missing(module: ModuleType) -> None:
     """Neither given, nor the start script's own, nor the container's."""
-    templates = {"vm.args.src": "-sname ${REL_NAME}@${HOSTNAME}\n+S ${SCHEDULERS}\n", "sys.config.src": "[{x, ${GIVEN}}]."}
-    assert module.missing(templates, {"GIVEN"}) == [("vm.args.src", 2, "SCHEDULERS")]
-    assert module.missing(templates, set())[1] == ("sys.config.src", 1, "GIVEN")
+    texts = {"vm.args.src": "-sname ${REL_NAME}@${HOSTNAME}\n+S ${SCHEDULERS}\n", "sys.config.src": "[{x, ${GIVEN}}]."}
+    assert templates.unset_variables(texts, {"GIVEN"}) == [("vm.args.src", 2, "SCHEDULERS")]
+    assert templates.unset_variables(texts, set())[1] == ("sys.config.src", 1, "GIVEN")
 
 
 @pytest.mark.parametrize(
@@ -111,16 +112,16 @@ def test_missing(module: ModuleType) -> None:
     ],
 )
 def test_what_a_dockerfile_declares(module: ModuleType, text: str, expected: set[str]) -> None:
-    assert module.declared(text) == expected
+    assert templates.declared_variables(text) == expected
 
 
 def test_what_ours_declares(module: ModuleType) -> None:
-    assert {"LANG", "HOME", "RELX_OUT_FILE_PATH"} <= module.declared((ROOT / "Dockerfile").read_text())
-    assert "REBAR_BASE_DIR" not in module.declared((ROOT / "Dockerfile").read_text())
+    assert {"LANG", "HOME", "RELX_OUT_FILE_PATH"} <= templates.declared_variables((ROOT / "Dockerfile").read_text())
+    assert "REBAR_BASE_DIR" not in templates.declared_variables((ROOT / "Dockerfile").read_text())
 
 
 def advice(module: ModuleType, root: Path, **given: str) -> list[str]:
-    return [one.what for one in module.warnings(project(root, **given))]
+    return [one.what for one in module.find_advice(project(root, **given))]
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_cookie(module: ModuleType, plain: Repo, line: str) -> None:
     said = ["config/vm.args.src:2 has the cookie written out, which goes into every image"]
     plain.write("config/vm.args.src", f"-sname x\n{line}\n")
     assert advice(module, plain.path) == said
-    assert "hunter2" not in str(module.warnings(project(plain.path)))
+    assert "hunter2" not in str(module.find_advice(project(plain.path)))
     plain.write("config/vm.args.src", f"-sname x\n# {line}\n-setcookie ${{COOKIE:-x}}\n")
     assert advice(module, plain.path) == []
     (plain.path / "config" / "vm.args.src").rename(plain.path / "config" / "vm.args")
@@ -166,8 +167,8 @@ def test_a_vm_args_with_a_cookie_of_the_environment_is_a_template(module: Module
 
 def test_a_cookie_of_the_release_is_told_by_what_the_step_wrote(module: ModuleType) -> None:
     log = "#21 1.2 warning: releases/1.0/vm.args:2 has the cookie written out, which goes into every image\n"
-    assert [w.what.split(" ")[0] for w in module.of_release(log * 2)] == ["releases/1.0/vm.args:2"]
-    assert module.of_release("#21 1.2 -setcookie x") == []
+    assert [w.what.split(" ")[0] for w in module.find_advice_in_log(log * 2)] == ["releases/1.0/vm.args:2"]
+    assert module.find_advice_in_log("#21 1.2 -setcookie x") == []
 
 
 RELX = "#31 2.0 ===> tiny:answer/0 calls undefined function ssl:start/0\n"
@@ -278,7 +279,7 @@ def test_plugins_that_nothing_pins(module: ModuleType, plain: Repo, key: str, pl
 )
 def test_a_password(module: ModuleType, plain: Repo, text: str, key: str, value: str) -> None:
     plain.write("config/sys.config.src", f"[\n{text}\n].\n")
-    found = module.warnings(project(plain.path))
+    found = module.find_advice(project(plain.path))
     assert [one.what for one in found] == ([f"config/sys.config.src:2 has `{key}` written out, which goes into every image"] if key else [])
     assert [one.hint for one in found] == ([f"{value} there"] if key else [])
     assert "hunter2" not in str(found)
@@ -286,7 +287,7 @@ def test_a_password(module: ModuleType, plain: Repo, text: str, key: str, value:
 
 def test_a_password_in_a_file_that_is_no_template(module: ModuleType, plain: Repo) -> None:
     plain.write("config/sys.config", '[{password, "hunter2"}].')
-    assert module.warnings(project(plain.path))[0].hint == ('"${PASSWORD}" there, in a sys.config.src that relx\'s sys_config_src names')
+    assert module.find_advice(project(plain.path))[0].hint == ('"${PASSWORD}" there, in a sys.config.src that relx\'s sys_config_src names')
 
 
 def test_a_variable_that_nothing_sets(module: ModuleType, plain: Repo) -> None:
@@ -296,7 +297,7 @@ def test_a_variable_that_nothing_sets(module: ModuleType, plain: Repo) -> None:
     assert advice(module, plain.path) == []
     plain.edit("rebar.config", "{include_erts, true}", '{include_erts, true}, {vm_args_src, "rel/prod.args"}')
     assert advice(module, plain.path) == ["rel/prod.args:2 has ${SCHEDULERS}, which nothing sets: it becomes an empty text"]
-    assert "`SCHEDULERS=...` in Dockerfile's ENV" in module.warnings(project(plain.path))[0].hint
+    assert "`SCHEDULERS=...` in Dockerfile's ENV" in module.find_advice(project(plain.path))[0].hint
     plain.edit("Dockerfile", "PORT=1", "SCHEDULERS=2")
     assert advice(module, plain.path) == []
     plain.edit("Dockerfile", "ENV", "ENV RELX_REPLACE_OS_VARS=true")
@@ -336,7 +337,7 @@ def test_a_script(module: ModuleType, plain: Repo) -> None:
 
     def scripted(**given: Any) -> list[str]:
         made = dataclasses.replace(project(plain.path), settings=Settings(**given), scripted=True)
-        return [one.what for one in module.warnings(made)]
+        return [one.what for one in module.find_advice(made)]
 
     assert scripted() == [f'{said}release tiny and version "1.0"']
     assert scripted(release="tiny") == [f'{said}version "1.0"']
@@ -361,4 +362,4 @@ def test_build_warns_and_goes_on(shell: Shell) -> None:
 def test_a_string_that_is_not_closed_is_gone_over_once(module: ModuleType) -> None:
     """Once for each quote in it would be minutes here."""
     text = '[{a, "' + '\\"' * 200_000
-    assert [module.without_comments("sys.config", text + end) for end in ("", "\\", '" % b')] == [text, text + "\\", text + '" ']
+    assert [templates.without_comments("sys.config", text + end) for end in ("", "\\", '" % b')] == [text, text + "\\", text + '" ']

@@ -11,7 +11,7 @@ import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
 
-from ci.beamdock.advice import warnings
+from ci.beamdock.advice import find_advice
 from ci.beamdock.consult import read_terms
 from ci.beamdock.init import relx_advice
 from ci.beamdock.model import Build
@@ -47,7 +47,7 @@ def outcome(root: Path) -> Build | str:
     """The plan of a build with its warnings, or the error."""
     try:
         project = read_project(root, {}, {}, {}, {})
-        warnings(project)
+        find_advice(project)
         return plan_build(project, request("runner", target_tags(project, "runner", "main"), incremental=True))
     except Exit as error:
         assert error.code == 2
