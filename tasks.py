@@ -393,7 +393,7 @@ def init(c: Context, flags: InitFlags) -> None:
     """Copy tasks.py and the Dockerfile into another repo"""
     with rooms("init"):
         from ci.beamdock.init import init_repo
-    init_repo(Path(__file__), flags)
+    init_repo(Path(__file__), flags.dir, flags.ci, flags.out)
 
 
 @command(CleanFlags)
@@ -401,7 +401,7 @@ def clean(c: Context, flags: CleanFlags) -> None:
     """Remove this project's old images, containers and caches"""
     with rooms("clean"):
         from ci.beamdock.clean import clean_project
-    clean_project(project_of(c, flags), flags)
+    clean_project(project_of(c, flags), flags.keep, flags.caches, flags.out)
 
 
 ns = Collection(build, run, console, attach, evaluation, rpc, shell, logs, ps, stop, diff, push, deps_image, config, init, clean)

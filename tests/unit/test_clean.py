@@ -28,7 +28,7 @@ def test_the_mounts_of_a_dockerfile(module: ModuleType) -> None:
 
 def test_the_build_that_empties_them(module: ModuleType) -> None:
     """One step a mount, so that it never holds one while it waits for another."""
-    lines = module.emptying("debian:x", {"b", "a"}).splitlines()
+    lines = module.emptying_dockerfile("debian:x", {"b", "a"}).splitlines()
     assert lines[:2] == ["FROM debian:x", "USER 0"]
     assert [line.split("id=")[1].split(",")[0] for line in lines[2:]] == ["a", "b"]
     assert all(line.count("--mount=") == 1 and ",sharing=locked," in line for line in lines[2:])
