@@ -26,8 +26,8 @@ import tasks
 from ci.beamdock.consult import TermFile
 from ci.beamdock.docker import Builder
 from ci.beamdock.git import Tree
-from ci.beamdock.model import LOADED, Request
-from ci.beamdock.plans import parse_arguments
+from ci.beamdock.model import LOADED, Build, Request
+from ci.beamdock.plans import parse_arguments, plan_build
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Release, read_config
 from ci.beamdock.settings import Settings
@@ -193,6 +193,11 @@ def request(target: str = "runner", tags: Sequence[str] = (), **given: Any) -> R
     """What a task asks for. given: further fields; build_arg as the flag has it."""
     arguments = parse_arguments(given.pop("build_arg", ()))
     return Request(**{"target": target, "output": LOADED, "tags": tuple(tags), "build_args": arguments, **given})
+
+
+def plan(root: Path, flags: dict[str, Any] | None = None, target: str = "runner", tags: list[str] | None = None, **given: Any) -> Build:
+    """A build that was asked for, planned. flags: fields of the request; given: settings."""
+    return plan_build(project(root, **given), request(target, tags or ["main"], **(flags or {})))
 
 
 def said(error: pytest.ExceptionInfo[Exit]) -> str:

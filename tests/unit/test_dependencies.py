@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 from kit.repos import Repo
+from kit.terms import reduced_config
 
-from ci.beamdock.consult import TermFile
+from ci.beamdock.consult import TermFile, read_terms
 from ci.beamdock.dependencies import dependency_files
 from ci.beamdock.settings import Settings
-from unit.conftest import Shell, said
+from unit.conftest import Shell, plan, said
 
 
 def deciding_files(root: Path, settings: Settings) -> Mapping[str, bytes]:
@@ -122,3 +123,101 @@ def test_a_linked_configuration(repo: Repo) -> None:
     (repo.path / "rebar.lock").symlink_to("../shared")
     with pytest.raises(Exit, match=r"^error: rebar.lock is a link to .*/shared, outside of the project's folder"):
         deciding_files(repo.path, Settings())
+
+
+UMBRELLA = {
+    "rebar.config": "{deps, [a]}.\n",
+    "apps/one/rebar.config": '{deps, [b, {a, "2"}, two]}.\n',
+    "apps/two/src/two.app.src": "{application, two, []}.\n",
+    "_checkouts/c/rebar.config": "{deps, [d]}.\n",
+    "examples/x/rebar.config": "{deps, [e]}.\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "deps"),
+    [
+        ({}, "{deps,[a,b]}.\n"),
+        ({"rebar.lock": "[].\n"}, "{deps,[a]}.\n"),
+        ({"rebar.config": "{plugins, [p]}.\n"}, '{plugins,[p]}.\n{deps,[b,{a,"2"}]}.\n'),
+        ({"rebar.config.script": "CONFIG."}, "{deps, [a]}.\n"),
+        ({"apps/one/rebar.config": "{deps, ["}, "{deps,[a]}.\n"),
+    ],
+    ids=["no lock", "a lock", "none at the top", "a script", "not readable"],
+)
+def test_the_dependencies_of_applications(repo: Repo, files: dict[str, str], deps: str) -> None:
+    """Where no lock has them they stand beside those of the top; not an application of the project itself, nor what is none."""
+    for name, text in {**UMBRELLA, **files}.items():
+        repo.write(name, text)
+    assert plan(repo.path).contexts["deps"]["rebar.config"].decode() == deps
+
+
+CONFIG = """\
+%% why
+{erl_opts, [debug_info]}.
+{deps, [{jsx, "3.1.0"}, {'Odd-name', {git, "https://example.com/x", {tag, "v1"}}}]}.
+{plugins, [{rebar3_hex, "7.0.8"}]}.
+{overrides, [{override, jsx, [{erl_opts, [debug_info]}]}]}.
+{relx, [{release, {a, "1"}, [a]}]}.
+{profiles, [{prod, [{relx, [{mode, prod}]}, {deps, [recon]}]}, {test, [{deps, [meck]}]}]}.
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("%% why\n", ""),
+        ("[debug_info]}.\n{deps", "[debug_info, {d, 'X'}]}.\n{deps"),
+        ('{release, {a, "1"}, [a]}', '{release, {a, "2"}, [a, sasl]}'),
+        ("{mode, prod}", "{dev_mode, false}"),
+        ("[meck]", "[meck, proper]"),
+        ('{jsx, "3.1.0"}', '{jsx,\n  "3.1.0"}'),
+        ("'Odd-name'", "'\\x4fdd-name'"),
+    ],
+)
+def test_what_does_not_concern_dependencies_leaves_the_reduced_config(old: str, new: str) -> None:
+    changed = CONFIG.replace(old, new)
+    assert changed != CONFIG
+    assert reduced_config(changed, "prod") == reduced_config(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("3.1.0", "3.1.1"),
+        ("v1", "v2"),
+        ("7.0.8", "7.0.9"),
+        ("{override, jsx, [{erl_opts, [debug_info]}]}", "{override, jsx, [{erl_opts, []}]}"),
+        ("[recon]", "[recon, gproc]"),
+        ("{plugins", "{hex, [{repos, []}]}.\n{plugins"),
+        ("{plugins", "{nobody_knows, 1}.\n{plugins"),
+    ],
+)
+def test_what_decides_dependencies_changes_the_reduced_config(old: str, new: str) -> None:
+    assert reduced_config(CONFIG.replace(old, new), "prod") != reduced_config(CONFIG)
+
+
+def test_the_reduced_config_reads_back_as_the_same_terms() -> None:
+    kept = {"deps", "plugins", "overrides", "profiles"}
+    reduced = read_terms(reduced_config(CONFIG))
+    assert [t[0] for t in reduced] == [t[0] for t in read_terms(CONFIG) if t[0] in kept]
+    assert reduced[0] == read_terms(CONFIG)[1]
+
+
+@pytest.mark.parametrize(
+    "term",
+    ['{deps, [{a, #{"x" => 1, x => {}}}]}', "{x, fun lists:map/2}", '{x, <<"\\x{fc}", 1:7>>}', "{x, [a|b]}", "{[x], y}", "{#{}, 1}", "x"],
+)
+def test_terms_that_python_has_no_type_for_are_reduced_too(term: str) -> None:
+    """Their layout goes, they stay."""
+    reduced = reduced_config(f"%% why\n {term.replace(',', ' , ')} . {{erl_opts, []}}.")
+    assert reduced == reduced_config(f"{term}.")
+    assert read_terms(reduced) == read_terms(f"{term}.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{deps, [}.", '%% coding: Latin-1\n{x, "\udcfc"}.'],
+)
+def test_a_config_that_can_not_be_reduced_safely_goes_in_whole(text: str) -> None:
+    assert reduced_config(text) == text

@@ -11,7 +11,7 @@ from kit.repos import Repo
 
 from ci.beamdock.consult import read_terms
 from ci.beamdock.contexts import write_context
-from ci.beamdock.history import Depth, git_context, history_needed
+from ci.beamdock.history import Depth, git_context, history_needed, is_same_project, read_origin
 from unit.conftest import Shell, copied, said
 from unit.test_git import git
 
@@ -276,3 +276,18 @@ def test_the_same_bytes_in_every_process(tagged: Repo, bytes_before: dict[str, d
     code += "print(sorted(git_context(pathlib.Path(), 'all').items()))"
     done = Shell(tagged.path, tagged).python("-c", code, env={"PYTHONHASHSEED": "1"})
     assert done.out == str(sorted(bytes_before["all"].items()))
+
+
+def test_one_project_in_two_clones(repo: Repo, tmp_path: Path) -> None:
+    """The first commits of the history and the folder in it; a shallow clone does not know, and may be any."""
+    origin = read_origin(repo.path)
+    assert origin == f"{repo.head} /"
+    repo.commit("second")
+    repo.git("clone", "--quiet", str(repo.path), str(tmp_path / "clone"))
+    repo.git("clone", "--quiet", "--depth=1", f"file://{repo.path}", str(tmp_path / "shallow"))
+    assert read_origin(tmp_path / "clone") == read_origin(repo.path) == origin
+    assert read_origin(tmp_path / "shallow") == ""
+    assert is_same_project(origin, "") and is_same_project(origin, f"{'0' * 40} {origin}")
+    (tmp_path / "clone" / "sub").mkdir()
+    assert not is_same_project(origin, read_origin(tmp_path / "clone" / "sub"))
+    assert not is_same_project(origin, f"{'0' * 40} /")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from invoke.exceptions import Exit
 from kit.repos import Repo
 from kit.terms import reduced_config
@@ -16,7 +19,8 @@ from ci.beamdock.contexts import context_path
 from ci.beamdock.explain import explain_failure
 from ci.beamdock.plans import plan_build
 from ci.beamdock.private import ACCESS, find_secrets, find_ssh, gitconfig_files
-from unit.conftest import DESK, Shell, project, request, rows
+from unit.conftest import DESK, Shell, plan, project, request, rows, said
+from unit.test_plans import folder
 
 REPOS = '{hex, [{repos, [#{name => <<"acme">>, repo_url => <<"https://hex.example">>}]}]}.\n'
 DEPS = {"rebar.config": REPOS.encode()}
@@ -168,3 +172,39 @@ def test_a_repository_in_rebar_config_does_not_spoil_the_reducer(repo: Repo) -> 
     assert reduced_config(REPOS.replace('name => <<"acme">>, ', "").replace("}]}", ', name => <<"acme">>}]}')) == reduced
     assert reduced_config(f"%% here\n{REPOS.replace(', ', ',  ')}") == reduced
     assert reduced_config('{hex, #{"text" => 1}}.') == '{hex,#{"text"=>1}}.\n'
+
+
+def test_a_certificate_authority(repo: Repo) -> None:
+    """A context with the one file, whatever it's called, of the project's folder, of home or of anywhere."""
+    ours, at_home = (trustme.CA().cert_pem.bytes() for _ in range(2))
+    repo.write("certs/company.pem", ours.decode())
+    home = Path(os.environ["HOME"])
+    (home / "company.pem").write_bytes(at_home)
+    for where, content in (("certs/company.pem", ours), (str(repo.path / "certs/company.pem"), ours), ("~/company.pem", at_home)):
+        made = plan(repo.path, certificate_authority=where)
+        assert made.contexts["authority"] == {"authority.crt": content}
+        assert buildx_options(made, DESK)["build_contexts"]["authority"] == folder(made, "authority")
+    assert "authority" not in plan(repo.path).contexts
+
+
+def test_of_an_authority_only_certificates_go_in(repo: Repo) -> None:
+    """Whatever else its file says stays out of the image; a file with a key, or without a certificate, is refused."""
+    one, other = trustme.CA(), trustme.CA()
+    certificates = one.cert_pem.bytes() + other.cert_pem.bytes()
+    (repo.path / "ca.pem").write_bytes(b"# the password is s3cr3t\r\n" + one.cert_pem.bytes() + b"subject=x\n" + other.cert_pem.bytes())
+    assert plan(repo.path, certificate_authority="ca.pem").contexts["authority"] == {"authority.crt": certificates}
+    key, binary = one.private_key_pem.bytes(), ssl.PEM_cert_to_DER_cert(one.cert_pem.bytes().decode())
+    cut = certificates.replace(b"\n", b"\nAAAA", 1)
+    wrong = [
+        (key, "has a private key in it"), (certificates + key, "has a private key in it"), (b"PEM", "has no certificate in it"),
+        (b"", "has no certificate in it"), (binary, "has no certificate in it"), (cut, "has a certificate in it that can't be read"),
+    ]  # fmt: skip
+    for content, error in wrong:
+        (repo.path / "ca.pem").write_bytes(content)
+        with pytest.raises(Exit) as caught:
+            plan(repo.path, certificate_authority="ca.pem")
+        assert (caught.value.code, said(caught).startswith(f"error: {repo.path}/ca.pem {error} (`certificate_authority`")) == (2, True)
+    for name, error in (("none", "does not exist"), ("config", "is a folder, and should be a file")):
+        (repo.path / "config").mkdir(exist_ok=True)
+        with pytest.raises(Exit, match=f"{repo.path}/{name} {error}"):
+            plan(repo.path, certificate_authority=name)
