@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from invoke.collection import Collection
 from invoke.parser import Parser
 from kit.engines import ROOT
 
@@ -15,6 +17,7 @@ from ci.beamdock.settings import FIELDS, Settings
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench/README.md"]
 CONTEXTS = {context.name: context for context in tasks.ns.to_contexts()}
+NESTED = Collection(Collection.from_module(tasks, name="docker")).to_contexts()
 
 
 def plain(markdown: str) -> str:
@@ -51,7 +54,7 @@ def test_commands(page: Path) -> None:
     """Invoke takes each command that a page shows: there are such tasks and flags."""
     for command in commands(page.read_text()):
         name, *words = shlex.split(command)
-        parser = Parser(contexts=CONTEXTS.values())
+        parser = Parser(contexts=[*CONTEXTS.values(), *NESTED])
         assert name in parser.contexts, command
         if words:  # the name alone may stand for the task in a sentence
             parser.parse_argv([name, *words])
@@ -76,3 +79,15 @@ def test_every_task_and_flag_is_in_the_page() -> None:
         for flag in context.flags:
             positional = any(flag in [f"--{n}" for n in argument.names] and argument.positional for argument in context.args.values())
             assert positional or re.search(rf"`[^`]*{off.get(flag, flag)}\b", page), f"{name} {flag}"
+
+
+def test_the_hooks_are_the_linters() -> None:
+    """.pre-commit-config.yaml runs what `ci/test --lint` runs."""
+    block = re.search(r"^ *shellcheck .*\n(?: *\w.*\n)+", (ROOT / "ci/test").read_text(), re.MULTILINE)
+    assert block
+    files = {".", '"${scripts[@]}"', "Dockerfile", "--force-exclude"}  # pre-commit gives the files
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    linters, entries = block[0].splitlines(), [hook["entry"] for hook in hooks]
+    assert [[w for w in line.split() if w not in files] for line in linters] == [
+        [w for w in line.split() if w not in files] for line in entries
+    ]
