@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from python_on_whales import DockerClient
 from ci.beamdock.build import buildx_options
 from ci.beamdock.docker import Builder, command_of
 from ci.beamdock.model import PUSHED
-from unit.conftest import DESK, plan
+from unit.conftest import DESK, Shell, copied, plan
 from unit.test_plans import COMMIT, folder
 
 EVERYTHING: dict[str, Any] = {
@@ -63,3 +64,21 @@ def test_a_push_goes_by_what_runs_it(tmp_path: Path) -> None:
     told = [buildx_options(made, Builder("docker", direct))["output"] for direct in (True, False)]
     assert told[1] == {"type": "image", "push": "true"}
     assert told[0] == {**told[1], "store": "false", "compression": "gzip", "force-compression": "true"}
+
+
+def test_a_path_with_a_comma(repo: Repo, tmp_path: Path) -> None:
+    """buildx reads its words as CSV, and so they are written."""
+    there = copied(repo, tmp_path / "a,b")
+    there.write("ci/known_hosts", "h ssh-ed25519 AAAA\n")
+    there.write("_build/beamdock/cache/index.json", "{}")
+    there.settings("  cache: local\n  known_hosts: ci/known_hosts\n  git_rewrites: {'https://h/': 'git@h:'}\n")
+    shell, build = Shell(there.path, there), f"{there.path}/_build/beamdock"
+    words = shlex.split(shell.invoke("build", "--dry-run", "--cache-to").out)
+    assert {f'id=known_hosts,"src={there.path}/ci/known_hosts"', f'type=local,"src={build}/cache"'} <= set(words)
+    assert [w for w in words if w.startswith(f'type=local,"dest={build}/cache.new",mode=max,')]
+    assert [w for w in words if w.startswith(f'id=gitconfig,"src={build}/') and w.endswith('/gitconfig"')]
+    words = shlex.split(shell.invoke("build", "--dry-run", f"--tarball={there.path}/out").out)
+    assert f'type=local,"dest={there.path}/out"' in words
+    there.write("key", "")
+    said = shell.invoke("build", "--dry-run", "--ssh=default=key", code=2).err
+    assert said.startswith(f"error: {there.path}/key has a comma in its path, where buildx takes two keys for named (--ssh)")

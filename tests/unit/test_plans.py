@@ -23,7 +23,7 @@ from ci.beamdock.plans import target_tags
 from ci.beamdock.project import Project
 from ci.beamdock.rebar import Facts, Release
 from ci.beamdock.settings import Settings
-from unit.conftest import DESK, plan, project, said
+from unit.conftest import DESK, Shell, plan, project, said
 
 COMMIT = "c" * 40
 
@@ -153,3 +153,10 @@ def test_plans_are_values() -> None:
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen  # type: ignore[union-attr]
     assert plan(Path("/nowhere")) == plan(Path("/nowhere"))
+
+
+def test_an_environment_that_is_all_quotes(shell: Shell) -> None:
+    """For a shell a quote is five characters."""
+    shell.repo.settings(f'  build_env: {{A: "{chr(39) * 90_000}"}}\n')
+    said = shell.invoke("build", "--dry-run", code=2).err
+    assert said.startswith("error: the build argument BUILD_ENV has more than 100000 bytes")

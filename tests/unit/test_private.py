@@ -208,3 +208,14 @@ def test_of_an_authority_only_certificates_go_in(repo: Repo) -> None:
         (repo.path / "config").mkdir(exist_ok=True)
         with pytest.raises(Exit, match=f"{repo.path}/{name} {error}"):
             plan(repo.path, certificate_authority=name)
+
+
+def test_a_setting_names_its_files_from_the_projects_folder(shell: Shell) -> None:
+    """A flag from where one is."""
+    shell.repo.write("src/deep/mine", "")
+    shell.repo.write("ours", "")
+    shell.repo.settings("  secrets: ['id=a,src=ours']\n")
+    command = shell.invoke("build", "--dry-run", "--secret", "id=b,src=mine", cwd="src/deep").out
+    assert f"--secret id=a,src={shell.path}/ours --secret id=b,src=mine" in command
+    shell.repo.settings("  secrets: ['id=a,src=mine']\n")
+    assert shell.invoke("build", "--dry-run", code=2).err == f"error: {shell.path}/mine does not exist (`secrets`, invoke.yaml:3)"

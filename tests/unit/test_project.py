@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.beamdock.values import PATH
-from unit.conftest import project
+from unit.conftest import Shell, project
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,10 @@ def test_an_image_is_called_like_its_release(tmp_path: Path, release: str, image
 @given(st.text(st.sampled_from("ab1_.-AÜ "), min_size=1, max_size=8))
 def test_an_images_name_is_always_one(release: str) -> None:
     assert re.fullmatch(rf"{PATH}", project(Path("/nowhere"), release).image)
+
+
+def test_the_release_is_not_given_away(shell: Shell) -> None:
+    for folder, code in (("/opt/tiny", 2), ("/opt/tiny/", 2), ("/opt/tiny/bin", 2), ("/opt/tiny/log", 0), ("/opt/other", 0)):
+        shell.repo.settings(f"  writable: [log, {folder}]\n")
+        said = shell.invoke("config", code=code).err
+        assert said.startswith(f"error: `writable` has '{folder}' in it, where the release's code is (invoke.yaml:3)" if code else "")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ci.beamdock.git import Tree
 from ci.beamdock.tags import branch_tag, current_branch
+from unit.conftest import Shell
 
 # The OCI distribution specification, <reference> as a tag.
 VALID = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
@@ -176,3 +177,10 @@ def test_branch_on_ci(environ: dict[str, str], branch: str) -> None:
 
 def test_a_branch_that_is_checked_out_wins() -> None:
     assert current_branch(Tree(COMMIT, "here", ()), {"GITHUB_REF_NAME": "there", "GITHUB_REF_TYPE": "branch"}) == "here"
+
+
+@pytest.mark.parametrize("branch", ["", " "])
+def test_a_branch_without_a_name(shell: Shell, branch: str) -> None:
+    """It is an unset variable of CI: the commit's tag alone was pushed, without a word."""
+    said = shell.invoke("push", "--registry=r.example", f"--branch={branch}", "--dry-run", code=2)
+    assert said.err.startswith("error: --branch= names no branch\nhint: is the variable set that should have the name?")
