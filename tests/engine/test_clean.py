@@ -174,7 +174,7 @@ def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
             start_new_session=True,
         )
     try:
-        poll(lambda: re.search(r"^#\d+ [\d.]+ begun", log.read_text(), re.MULTILINE), 60)
+        poll(lambda: re.search(r"^#\d+ [\d.]+ begun", log.read_text(), re.MULTILINE))
         mine.invoke("clean")
         assert going.poll() is None
     finally:

@@ -41,7 +41,7 @@ def test_zsh(tiny: Desk, image: str) -> None:
     """It completes a task's name, on a terminal; Invoke's own script for zsh knows no more than these."""
     before, *rest = options(tiny, image)
     words = [before, "--interactive", "--tty", *rest, "zsh", "-f"]
-    child: pexpect.spawn[str] = pexpect.spawn("docker", words, env=tiny.engine.env, timeout=30, encoding="utf-8", dimensions=(40, 200))
+    child: pexpect.spawn[str] = pexpect.spawn("docker", words, env=tiny.engine.env, timeout=300, encoding="utf-8", dimensions=(40, 200))
     try:
         child.expect("# ")
         child.send('source <(invoke --print-completion-script zsh); PS1="rea""dy> "\r')

@@ -34,7 +34,7 @@ class Running:
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
@@ -44,7 +44,7 @@ class Running:
         question = b"".join(struct.pack("B", len(label)) + label.encode() for label in name.split(".")) + b"\0"
         packet = struct.pack(">6H", 4711, 0x0100, 1, 0, 0, 0) + question + struct.pack(">2H", kind, 1)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.settimeout(10)
+            udp.settimeout(60)
             udp.sendto(packet, ("127.0.0.1", self.dns))
             answer = udp.recv(65535)
         number, flags, _, count, _, _ = struct.unpack(">6H", answer[:12])
@@ -157,7 +157,7 @@ def test_bad_input(running: Running) -> None:
     for packet in (b"", b"x", b"\0" * 12, b"\xff" * 600):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.sendto(packet, ("127.0.0.1", running.dns))
-    with socket.create_connection(("127.0.0.1", running.http), timeout=10) as tcp:
+    with socket.create_connection(("127.0.0.1", running.http), timeout=300) as tcp:
         tcp.sendall(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
         assert re.match(rb"HTTP/1\.[01] 4\d\d ", tcp.recv(1000))
     assert running.ask("GET", "/services/shop") == before

@@ -22,8 +22,8 @@ NOT_OURS = ("DOCKER_", "BUILDX_", "BUILDKIT_", "INVOKE_", "CI", "GITHUB_", "GIT_
 Found = TypeVar("Found")
 
 
-def poll(ask: Callable[[], Found], seconds: float = 30) -> Found:
-    """The first true answer; a failure when there is none in time."""
+def poll(ask: Callable[[], Found], seconds: float = 300) -> Found:
+    """The first true answer; a failure when there is none in minutes: a machine may be busy, and where all is well that costs nothing."""
     until = time.monotonic() + seconds
     while True:
         if answer := ask():

@@ -37,7 +37,7 @@ class Registry:
 
     def ask(self, path: str, method: str = "GET") -> tuple[dict[str, str], bytes]:
         request = urllib.request.Request(f"http://{self.address}/v2/{path}", method=method, headers={"Accept": MANIFESTS})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return {name.lower(): value for name, value in answer.headers.items()}, answer.read()
 
     def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
@@ -95,7 +95,7 @@ def refusing(registry: Registry, path: str, status: int) -> Iterator[str]:
                 self.answer(status, {}, json.dumps({"errors": [{"code": "MANIFEST_INVALID", "message": "not this one"}]}).encode())
                 return
             headers = {n: v for n, v in self.headers.items() if n.lower() not in ("transfer-encoding", "content-length", "connection")}
-            connection = http.client.HTTPConnection(registry.address, timeout=30)
+            connection = http.client.HTTPConnection(registry.address, timeout=300)
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             self.answer(answer.status, dict(answer.getheaders()), answer.read())

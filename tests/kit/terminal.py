@@ -26,7 +26,7 @@ def typing(desk: Desk, *args: str) -> Iterator[pexpect.spawn[str]]:
         ["-m", "invoke", *args],
         cwd=str(desk.repo.path),
         env={**desk.engine.env, **desk.repo.env, "TERM": "xterm"},
-        timeout=30,
+        timeout=300,
         encoding="utf-8",
         dimensions=(40, 200),
         preexec_fn=heed_hangup,

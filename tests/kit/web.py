@@ -53,7 +53,7 @@ def passing_on(authority: trustme.CA | None = None) -> Iterator[Web]:
             url = self.path if self.path.startswith("http://") else UPSTREAM + self.path
             headers = {n: v for n, v in self.headers.items() if n.lower() not in HOP}
             try:
-                with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+                with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=300) as answer:
                     status, found, body = answer.status, answer.headers, answer.read()
             except urllib.error.HTTPError as error:
                 status, found, body = error.code, error.headers, error.read()
