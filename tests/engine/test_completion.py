@@ -1,4 +1,4 @@
-"""Completion in the shells that this machine need not have: in a container that has them. (bash: test_start.)"""
+"""Completion in the shells that this machine need not have: in a container that has them. (bash: unit/test_tasks.py.)"""
 
 from __future__ import annotations
 

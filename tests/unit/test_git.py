@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kit.repos import Repo
 
 from ci.beamdock import git as room
 from ci.beamdock.git import Tree, read_tree
-from unit.conftest import said
+from unit.conftest import Shell, said
 
 IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false", "-c", "protocol.file.allow=always"]
 
@@ -178,3 +179,18 @@ def test_git_is_asked_in_english(repo: Repo, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     room.git(repo.path, "status")
+
+
+def test_no_repository_and_no_commit(shell: Shell, tmp_path: Path) -> None:
+    git = shell.path / ".git"
+    git.rename(tmp_path / "gone")
+    assert "is in no git repository\nhint:" in shell.invoke("config", code=2, env={"GIT_CEILING_DIRECTORIES": str(tmp_path)}).err
+    shell.repo.git("init", "--quiet")
+    assert shell.invoke("config", code=2).err.startswith("error: the repository has no commit yet\nhint: ")
+
+
+def test_without_git(shell: Shell, tmp_path: Path) -> None:
+    """On a machine that has none."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    assert shell.invoke("config", code=2, env={"PATH": str(tmp_path / "bin")}).err.startswith("error: git is not installed\nhint: ")

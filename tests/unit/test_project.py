@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.beamdock.values import PATH
-from unit.conftest import Shell, project
+from unit.conftest import Shell, project, rows
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,43 @@ def test_the_release_is_not_given_away(shell: Shell) -> None:
         shell.repo.settings(f"  writable: [log, {folder}]\n")
         said = shell.invoke("config", code=code).err
         assert said.startswith(f"error: `writable` has '{folder}' in it, where the release's code is (invoke.yaml:3)" if code else "")
+
+
+def test_in_a_folder_of_the_project(shell: Shell) -> None:
+    """A tasks.py in tools/ finds the rebar.config above it."""
+    (shell.path / "tools").mkdir()
+    (shell.path / "tasks.py").rename(shell.path / "tools" / "tasks.py")
+    assert rows(shell.python("tools/tasks.py", "config").out)["release"] == ("tiny", "rebar.config:2")
+
+
+def test_in_a_folder_of_the_project_with_its_settings(shell: Shell) -> None:
+    """They are where Invoke looks for them, beside tasks.py; each is said to be of its line there."""
+    shell.repo.settings("  nofile: 9\n")
+    (shell.path / "tools").mkdir()
+    for name in ("tasks.py", "invoke.yaml"):
+        (shell.path / name).rename(shell.path / "tools" / name)
+    assert rows(shell.python("tools/tasks.py", "config").out)["nofile"] == ("9", "invoke.yaml:3")
+
+
+def test_without_rebar_config(shell: Shell) -> None:
+    (shell.path / "rebar.config").unlink()
+    assert shell.invoke("config", code=2).err.startswith("error: there is no rebar.config in")
+
+
+def test_above_the_project(shell: Shell) -> None:
+    """From the git root above a project in a subfolder: it says where to go."""
+    (shell.path / "services" / "shop").mkdir(parents=True)
+    (shell.path / "rebar.config").rename(shell.path / "services" / "shop" / "rebar.config")
+    hint = shell.invoke("config", code=2).err.splitlines()[-1]
+    assert hint == "hint: is services/shop the project? Move tasks.py with its folder there, and `cd services/shop`"
+
+
+def test_a_rebar_config_that_does_not_parse(shell: Shell) -> None:
+    shell.repo.write("rebar.config", "{erl_opts, []}.\n{relx, [}.\n")
+    assert shell.invoke("config", code=2).err.startswith("error: rebar.config:2 can't be read: ")
+
+
+@pytest.mark.parametrize("version", ["{git, long", "1.2.3", "Version"])
+def test_a_version_that_does_not_parse(shell: Shell, version: str) -> None:
+    shell.repo.settings(f'  version: "{version}"\n')
+    assert "`version`" in shell.invoke("config", code=2).err

@@ -330,61 +330,6 @@ def test_the_release_of_every_task(shell: Shell) -> None:
     assert shell.invoke("config", "--release=third", code=2).err.startswith("error: rebar.config has no release third")
 
 
-def test_in_a_folder_of_the_project(shell: Shell) -> None:
-    """A tasks.py in tools/ finds the rebar.config above it."""
-    (shell.path / "tools").mkdir()
-    (shell.path / "tasks.py").rename(shell.path / "tools" / "tasks.py")
-    assert rows(shell.python("tools/tasks.py", "config").out)["release"] == ("tiny", "rebar.config:2")
-
-
-def test_in_a_folder_of_the_project_with_its_settings(shell: Shell) -> None:
-    """They are where Invoke looks for them, beside tasks.py; each is said to be of its line there."""
-    shell.repo.settings("  nofile: 9\n")
-    (shell.path / "tools").mkdir()
-    for name in ("tasks.py", "invoke.yaml"):
-        (shell.path / name).rename(shell.path / "tools" / name)
-    assert rows(shell.python("tools/tasks.py", "config").out)["nofile"] == ("9", "invoke.yaml:3")
-
-
-def test_without_rebar_config(shell: Shell) -> None:
-    (shell.path / "rebar.config").unlink()
-    assert shell.invoke("config", code=2).err.startswith("error: there is no rebar.config in")
-
-
-def test_above_the_project(shell: Shell) -> None:
-    """From the git root above a project in a subfolder: it says where to go."""
-    (shell.path / "services" / "shop").mkdir(parents=True)
-    (shell.path / "rebar.config").rename(shell.path / "services" / "shop" / "rebar.config")
-    hint = shell.invoke("config", code=2).err.splitlines()[-1]
-    assert hint == "hint: is services/shop the project? Move tasks.py with its folder there, and `cd services/shop`"
-
-
-def test_a_rebar_config_that_does_not_parse(shell: Shell) -> None:
-    shell.repo.write("rebar.config", "{erl_opts, []}.\n{relx, [}.\n")
-    assert shell.invoke("config", code=2).err.startswith("error: rebar.config:2 can't be read: ")
-
-
-@pytest.mark.parametrize("version", ["{git, long", "1.2.3", "Version"])
-def test_a_version_that_does_not_parse(shell: Shell, version: str) -> None:
-    shell.repo.settings(f'  version: "{version}"\n')
-    assert "`version`" in shell.invoke("config", code=2).err
-
-
-def test_no_repository_and_no_commit(shell: Shell, tmp_path: Path) -> None:
-    git = shell.path / ".git"
-    git.rename(tmp_path / "gone")
-    assert "is in no git repository\nhint:" in shell.invoke("config", code=2, env={"GIT_CEILING_DIRECTORIES": str(tmp_path)}).err
-    shell.repo.git("init", "--quiet")
-    assert shell.invoke("config", code=2).err.startswith("error: the repository has no commit yet\nhint: ")
-
-
-def test_without_git(shell: Shell, tmp_path: Path) -> None:
-    """On a machine that has none."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    assert shell.invoke("config", code=2, env={"PATH": str(tmp_path / "bin")}).err.startswith("error: git is not installed\nhint: ")
-
-
 def test_dry_run_prints_one_command_and_needs_no_docker(shell: Shell, started: Path) -> None:
     """Ready to paste: the contexts it names are there; no docker was started."""
     (started.parent / "stand-ins" / "git").unlink()
@@ -411,3 +356,63 @@ def test_what_a_stage_gives_is_in_no_folder_of_the_root() -> None:
     paths = [PurePosixPath(copied or mounted) for copied, mounted in sources]
     assert len(paths) == len(re.findall(whole, text)) > 4
     assert [path for path in paths if len(path.parts) < 3] == []
+
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="session")
+def index() -> dict[str, str]:
+    """Where this machine's pip takes packages from, if it is said, for uv and pipx too: the tests' home has no configuration."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False)
+    url = said.stdout.strip()
+    # uv has roots of its own otherwise, and not what a company's machine trusts; the first name is of older versions
+    return {"UV_NATIVE_TLS": "1", "UV_SYSTEM_CERTS": "1", **({"UV_DEFAULT_INDEX": url, "PIP_INDEX_URL": url} if url else {})}
+
+
+@pytest.mark.parametrize("start", ["uv run", "pipx run"])
+def test_by_the_header_of_the_script(shell: Shell, index: dict[str, str], start: str) -> None:
+    """uv and pipx read what it needs from its header; settings and result are those of `invoke`, from a subfolder too."""
+    shell.repo.settings("  runtime_packages: [libsctp1]\n")
+    (shell.path / "src" / "deep").mkdir(parents=True)
+    for cwd, script in ((".", "tasks.py"), ("src/deep", "../../tasks.py")):
+        for task in (["config"], ["build", "--dry-run"], ["ps", "--dry-run", "--release", "nope"]):
+            expected = subprocess.run(
+                [sys.executable, "-m", "invoke", *task], cwd=shell.path / cwd, capture_output=True, text=True, check=False
+            )
+            done = subprocess.run(
+                [*f"{BIN / start} {script}".split(), *task],
+                cwd=shell.path / cwd,
+                env={**os.environ, **index, "PATH": f"{BIN}:{os.environ['PATH']}"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.stdout, done.returncode) == (expected.stdout, expected.returncode), done.stderr[-2000:]
+            assert done.stderr.endswith(expected.stderr)
+    assert "libsctp1" in shell.invoke("config").out
+
+
+COMPLETE = """\
+eval "$(python -m invoke --print-completion-script bash)"
+complete -p invoke
+COMP_WORDS=(invoke $1)
+_complete_invoke invoke "${1##* }"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"), [("bui", {"build"}), ("at", {"attach"}), ("build --no-c", {"--no-cache"}), ("none-such", set())]
+)
+def test_completion_in_bash(shell: Shell, typed: str, words: set[str]) -> None:
+    """What `invoke --print-completion-script bash` prints, sourced in a real bash."""
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", COMPLETE, "bash", typed], cwd=shell.path, env=env, capture_output=True, text=True, check=True)
+    first, *found = done.stdout.splitlines()
+    assert "-F _complete_invoke" in first and set(filter(None, found)) == words
+
+
+@pytest.mark.parametrize("name", ["zsh", "fish"])
+def test_completion_of_other_shells_is_printed(shell: Shell, name: str) -> None:
+    assert "invoke --complete" in shell.invoke("--print-completion-script", name).out.replace("${=collection_arg} ", "")
