@@ -335,7 +335,7 @@ def push(c: Context, flags: PushFlags) -> None:
 
 @command(DepsFlags)
 def deps_image(c: Context, flags: DepsFlags) -> None:
-    """Build the dependencies alone, as IMAGE:deps-CHECKSUM"""
+    """Build the dependencies alone, as IMAGE:deps-KEY"""
     project, out = project_of(c, flags), flags.out
     plan = plan_deps_image(
         project, request_of(flags, "builder", PUSHED if flags.push else LOADED, branch=project.branch, exports=flags.push)
@@ -390,7 +390,7 @@ def config(c: Context, flags: Common) -> None:
 
 @command(InitFlags, positional=["dir"])
 def init(c: Context, flags: InitFlags) -> None:
-    """Copy tasks.py and the Dockerfile into another repo"""
+    """Copy the vendored files into another repo"""
     with rooms("init"):
         from ci.beamdock.init import init_repo
     init_repo(Path(__file__), flags.dir, flags.ci, flags.out)

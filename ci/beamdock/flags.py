@@ -14,10 +14,12 @@ from .words import Out
 class BuildFlags(Common):
     """Flags of the tasks that build, with docker's own names."""
 
-    registry: str = flag("", "the registry, instead of the setting")
+    registry: str = flag("", "the registry to push to, instead of the setting's")
     build_arg: Optional[list[str]] = flag(None, "a build argument, NAME=VALUE; may be repeated", many=True)
-    secret: Optional[list[str]] = flag(None, "id=NAME,src=PATH or id=NAME,env=VARIABLE; may be repeated", many=True)
-    ssh: str = flag("", "default, or default=FILE of a socket or a key")
+    secret: Optional[list[str]] = flag(
+        None, "a secret of the dependency step, id=NAME,src=FILE or id=NAME,env=VARIABLE; may be repeated", many=True
+    )
+    ssh: str = flag("", "how to reach private dependencies: default (the SSH agent), or default=FILE of a socket or a key")
     no_cache: bool = flag(False, "build every step anew")
     pull: bool = flag(False, "look for newer base images")
     verbose: bool = flag(False, "show all that BuildKit writes, also where it is not a terminal")
@@ -32,14 +34,14 @@ class ImageFlags(BuildFlags):
     """Flags of build and push."""
 
     tag: Optional[list[str]] = flag(None, "one more tag; may be repeated", many=True)
-    target: str = flag("runner", "the stage to build; others than runner are tagged COMMIT-TARGET")
+    target: str = flag("runner", "the stage to build; another stage than runner is tagged COMMIT-STAGE")
 
 
 @dataclass(frozen=True)
 class ReleaseFlags(ImageFlags):
     cache_from: Optional[list[str]] = flag(None, "import this cache too: an image, or type=...; may be repeated", many=True)
     cache_to: Any = flag(None, "export the cache as the setting `cache` says, or --cache-to=type=...", optional=True)
-    incremental: bool = flag(True, "compile on top of the last build; CI and push compile from nothing")
+    incremental: bool = flag(True, "compile on top of the last build; --no-incremental compiles from nothing, as push does")
     load: bool = flag(True, "load the image into the engine; --no-load only fills the build cache")
     tarball: str = flag("", "write the release's tarball into this folder, instead of an image")
 
@@ -47,7 +49,7 @@ class ReleaseFlags(ImageFlags):
 @dataclass(frozen=True)
 class PushFlags(ImageFlags):
     branch: Any = flag(None, "push the branch's tag too; --branch=NAME for a given one", optional=True)
-    force: bool = flag(False, "push with _checkouts that are in no commit, and say what goes in")
+    force: bool = flag(False, "push with _checkouts that are in no commit, and list their files")
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class RunFlags(Common):
     publish: Optional[list[str]] = flag(
         None, "a port: 8080, 53:8053/udp; on 127.0.0.1 unless an address is given; may be repeated", many=True
     )
-    env: Optional[list[str]] = flag(None, "NAME=VALUE, or NAME to pass it on; may be repeated", many=True)
+    env: Optional[list[str]] = flag(None, "a variable, NAME=VALUE, or NAME to pass it on; may be repeated", many=True)
     env_file: Optional[list[str]] = flag(None, "a file of NAME=VALUE lines; may be repeated", many=True)
-    volume: Optional[list[str]] = flag(None, "HOST:CONTAINER; may be repeated", many=True)
+    volume: Optional[list[str]] = flag(None, "a folder or file to mount, HOST:CONTAINER; may be repeated", many=True)
     network: str = flag("", "a network to join")
     memory: str = flag("", "memory limit, 512m for example")
     cpus: str = flag("", "processors, 1.5 for example")
@@ -78,12 +80,12 @@ class RunFlags(Common):
 @dataclass(frozen=True)
 class StartFlags(RunFlags):
     detach: bool = flag(False, "run it in the background, and print the container's id")
-    wait: bool = flag(True, "with --detach, wait until the node has started or ended; --no-wait does not")
+    wait: bool = flag(True, "with --detach, wait until the node has started or ended; --no-wait does not wait")
 
 
 @dataclass(frozen=True)
 class ContainerFlags(Common):
-    name: str = flag("", "the container, where there are several")
+    name: str = flag("", "the container's name, where there are several")
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,18 @@ class RpcFlags(ContainerFlags):
 
 @dataclass(frozen=True)
 class ShellFlags(ContainerFlags):
-    image: Any = flag(None, "look into the branch's image instead, or into --image=REFERENCE", optional=True)
+    image: Any = flag(None, "open a new container of the branch's image instead, or of --image=REFERENCE", optional=True)
 
 
 @dataclass(frozen=True)
 class LogsFlags(ContainerFlags):
-    f: bool = flag(False, "follow: go on until Ctrl-C")
-    tail: str = flag("", "only so many lines of the end")
+    f: bool = flag(False, "follow what it writes, until Ctrl-C")
+    tail: str = flag("", "how many of the last lines to show")
 
 
 @dataclass(frozen=True)
 class StopFlags(ContainerFlags):
-    kill: bool = flag(False, "end it at once, without an orderly stop")
+    kill: bool = flag(False, "end it at once, and not in order")
     time: int = flag(30, "seconds to wait for the orderly stop")
 
 
