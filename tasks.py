@@ -127,7 +127,7 @@ with rooms(
     from ci.beamdock.nodes import call_expression, print_value, require_node
     from ci.beamdock.options import RunOptions, variables_given
     from ci.beamdock.plans import parse_arguments, plan_build, plan_deps_image, target_tags
-    from ci.beamdock.project import Project, announce, invoke, is_incremental, read_project
+    from ci.beamdock.project import Project, announce, is_incremental, next_commands, read_project
     from ci.beamdock.publish import has_deps_image, no_new_tags, push_deps_image, pushed_digest, require_registry, tarball_folder
     from ci.beamdock.record import explain_key, read_record
     from ci.beamdock.settings import FIELDS, check_setting
@@ -195,7 +195,7 @@ def build(c: Context, flags: ReleaseFlags) -> None:
         builds += build_image(plan, out)
     if builds and flags.load:
         runs = ("run", "console", "push --branch") if flags.target == "runner" else (f"shell --image {plan.tags[0]}",)
-        out.say(f"next: {invoke(project, *runs)}")
+        out.say(f"next: {next_commands(project, *runs)}")
         result(plan.tags[0])
 
 

@@ -19,7 +19,7 @@ from typing import Callable
 
 from .files import make_folder, read_bytes, read_text, refuse_links
 from .git import Tree, git, read_tree
-from .ignore import Ignore, ignore_file, read_ignore
+from .ignore import Ignore, find_ignore_file, read_ignore
 from .project import Project
 from .signals import held
 from .words import failure, in_a_line, say
@@ -76,7 +76,7 @@ def copy_commit(project: Project) -> Iterator[Project]:
 
 def copy_filter(project: Project) -> Callable[[str, bool], bool]:
     """Return the question whether a path stays behind, as copy_tree asks it: what docker is not sent stays, and our own folder."""
-    file = ignore_file(project.root, project.settings.dockerfile)
+    file = find_ignore_file(project.root, project.settings.dockerfile)
     rules = read_ignore(read_text(file)) if file else Ignore()
     own = project.context_folder.relative_to(project.root).as_posix()
     return lambda name, is_folder: name == own or (rules.excludes_all(name) if is_folder else rules.excludes(name))

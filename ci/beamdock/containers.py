@@ -14,7 +14,7 @@ from .docker import docker, require_docker
 from .explain import NoSuchImage
 from .git import git
 from .history import is_same_project, read_origin
-from .project import Project, invoke
+from .project import Project, next_commands
 from .tags import branch_tag
 from .words import ORIGIN_LABEL, PROJECT_LABEL, REVISION_LABEL, failure
 
@@ -123,9 +123,9 @@ def find_image(project: Project, tag: str = "") -> ReleaseImage:
     try:
         image = ReleaseImage(reference, json.loads(docker("image", "inspect", "--format={{json .Config}}", reference)))
     except NoSuchImage:
-        raise failure(f"there is no image {reference}", invoke(project, "build"), code=1) from None
+        raise failure(f"there is no image {reference}", next_commands(project, "build"), code=1) from None
     if is_of_another(project, image.labels.get(ORIGIN_LABEL, "")):
-        hint = f"another `image:` in invoke.yaml, for one of the two; {invoke(project, 'build')} puts this project's in its place"
+        hint = f"another `image:` in invoke.yaml, for one of the two; {next_commands(project, 'build')} puts this project's in its place"
         raise failure(f"{reference} is another project's image, of the same name", hint, 1)
     return image
 

@@ -17,6 +17,7 @@ from .words import Out, failure, told
 
 
 def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
+    """Declare a flag, as a field of a dataclass. about: its help text; many: it may be repeated; optional: its value may be left out."""
     return field(default=default, metadata={"help": about, "many": many, "optional": optional})
 
 
@@ -30,11 +31,12 @@ class Common:
 
     @property
     def out(self) -> Out:
+        """How the task speaks."""
         return Out(self.quiet, self.dry_run)
 
 
-def whole_number(name: str, text: str) -> int:
-    """The value of a flag that is a number."""
+def parse_number(name: str, text: str) -> int:
+    """Return the value of a flag that is a number. Raises Exit where the text is none."""
     if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
         raise failure(f"--{name} {text} is no whole number", f"--{name}=3, for example")
     return int(text)
@@ -51,22 +53,21 @@ Flags = TypeVar("Flags", bound=Common)
 def command(
     kind: type[Flags], name: str = "", aliases: Sequence[str] = (), positional: Sequence[str] = ()
 ) -> Callable[[Callable[[Context, Flags], None]], Task[Any]]:
-    """Make a function a task: the fields of its flags' dataclass are the task's parameters, their metadata its help.
-    positional: parameters without a default that are written without --NAME."""
+    """Make a function a task. The fields of its flags' dataclass are the task's parameters, and their texts its help.
+
+    kind: the dataclass; name: the task's, by default the function's; positional: parameters without a default that are written
+    without --NAME."""
+    flags = dataclasses.fields(kind)
+    numbers = [f.name for f in flags if type(f.default) is int]
 
     def decorate(body: Callable[[Context, Flags], None]) -> Task[Any]:
-        flags = dataclasses.fields(kind)
-        # Invoke is told that they are texts: it shows a stack for one that is no number.
-        numbers = [f.name for f in flags if type(f.default) is int]
 
         def run(c: Context, **values: Any) -> None:
             with told(), stoppable():
-                given = {name: whole_number(name, values[name]) for name in numbers}
+                given = {name: parse_number(name, values[name]) for name in numbers}
                 body(c, kind(**{**values, **given}))
 
-        one = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = [inspect.Parameter(f.name, one, default=str(f.default) if f.name in numbers else f.default) for f in flags]
-        run.__signature__ = inspect.Signature([inspect.Parameter("c", one), *parameters])  # type: ignore[attr-defined]
+        run.__signature__ = make_signature(kind)  # type: ignore[attr-defined]
         run.__doc__, run.__name__ = body.__doc__, body.__name__
         made: Any = task(
             run,
@@ -81,3 +82,11 @@ def command(
         return cast("Task[Any]", made)
 
     return decorate
+
+
+def make_signature(kind: type[Common]) -> inspect.Signature:
+    """Return the parameters of a task with these flags. A number is one of texts: Invoke shows a stack for a text that is no number."""
+    one = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    defaults = {f.name: str(f.default) if type(f.default) is int else f.default for f in dataclasses.fields(kind)}
+    parameters = [inspect.Parameter(name, one, default=default) for name, default in defaults.items()]
+    return inspect.Signature([inspect.Parameter("c", one), *parameters])

@@ -10,7 +10,7 @@ from typing import Any
 
 from .consult import TermError, TermFile, parse_file, read_terms
 from .files import find_files, read_bytes, read_text, real_path
-from .ignore import Ignore, ignore_file, read_ignore
+from .ignore import Ignore, find_ignore_file, read_ignore
 from .rebar import dependency_name
 from .settings import Settings
 from .terms import Atom, Tuple, tuples, values_of, write_term
@@ -104,7 +104,7 @@ def find_named_files(root: Path, pattern: str, dockerfile: str) -> list[Path]:
         raise failure(f"{pattern} does not exist, and is named under `{KEY}:` in invoke.yaml")
     seen = let_in(root, named, dockerfile)
     if not seen:
-        where, name = os.path.relpath(str(ignore_file(root, dockerfile)), root), named[0].relative_to(root)
+        where, name = os.path.relpath(str(find_ignore_file(root, dockerfile)), root), named[0].relative_to(root)
         hint = f"if it is no secret, add !{name} at the end of {where}"
         raise failure(f"{where} keeps {name} out, which is named under `{KEY}:` in invoke.yaml", hint)
     return seen
@@ -113,7 +113,7 @@ def find_named_files(root: Path, pattern: str, dockerfile: str) -> list[Path]:
 def let_in(root: Path, files: Iterable[Path], dockerfile: str) -> list[Path]:
     """Return the files that the ignore file lets into a build. It keeps secrets out, and what is in this context is in a layer that
     is pushed."""
-    file = ignore_file(root, dockerfile)
+    file = find_ignore_file(root, dockerfile)
     rules = read_ignore(read_text(file)) if file else Ignore()
     return [f for f in files if not rules.excludes(f.relative_to(root).as_posix())]
 

@@ -10,7 +10,7 @@ from typing import Optional
 from invoke.exceptions import Exit
 
 from .files import find_files, read_text
-from .ignore import ignore_file
+from .ignore import find_ignore_file
 from .words import KEY, failure
 
 
@@ -128,7 +128,7 @@ def with_place(error: str, root: Optional[Path]) -> str:
 
 def name_of_ignore_file(root: Path, dockerfile: str) -> str:
     """Return the name of the ignore file that counts, from the root."""
-    found = ignore_file(root, dockerfile)
+    found = find_ignore_file(root, dockerfile)
     return str(found.relative_to(root)) if found else ".dockerignore"
 
 

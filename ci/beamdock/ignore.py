@@ -106,8 +106,8 @@ def compile_pattern(pattern: str) -> Optional[re.Pattern[str]]:
         return None
 
 
-def ignore_file(root: Path, dockerfile: str) -> Optional[Path]:
-    """Return the ignore file that counts for a Dockerfile: the one beside it with its name, else the context's. None where there is
+def find_ignore_file(root: Path, dockerfile: str) -> Optional[Path]:
+    """Find the ignore file that counts for a Dockerfile: the one beside it with its name, else the context's. None where there is
     neither. root: the context; dockerfile: the Dockerfile's path from there."""
     beside = root / f"{dockerfile}.dockerignore"
     return next((file for file in (beside, root / ".dockerignore") if file.is_file()), None)

@@ -16,7 +16,7 @@ from typing import Any
 from .consult import TermError, read_terms
 from .files import find_files, read_text
 from .git import git
-from .ignore import ignore_file, read_ignore
+from .ignore import find_ignore_file, read_ignore
 from .project import Project
 from .rebar import releases_named, relx_options
 from .terms import Tuple, tuples, values_of
@@ -84,7 +84,7 @@ def find_left_out(project: Project) -> tuple[str, dict[str, bool]]:
     The build may make a file that git ignores. Nobody knows what `prebuild` and a script make. A secret stays out unless it is named.
     What the ignore file names below the source, as in priv/README.md, is meant to stay out."""
     root = project.files
-    file = ignore_file(root, project.settings.dockerfile)
+    file = find_ignore_file(root, project.settings.dockerfile)
     if not file:
         return "", {}
     ignore = read_ignore(read_text(file))

@@ -23,7 +23,10 @@ from .words import KEY, Out, failure
 
 @dataclass(frozen=True)
 class Project:
-    """All that is read of the files, the settings and git, once, before anything is planned."""
+    """All that is read of the files, the settings and git, once, before anything is planned.
+
+    sources: where each setting that is set came from; scripted: may a rebar.config.script change the release or its version?
+    dockerfile: its text; environ: the variables that a task was started with; copy: for a push, a copy of the project's folder."""
 
     root: Path
     settings: Settings
@@ -33,7 +36,7 @@ class Project:
     scripted: bool
     tree: Tree
     dockerfile: str
-    environ: Mapping[str, str] = field(default_factory=dict)  # the variables that a task was started with
+    environ: Mapping[str, str] = field(default_factory=dict)
     copy: Optional[Path] = None
 
     @property
@@ -49,10 +52,12 @@ class Project:
 
     @property
     def repository(self) -> str:
+        """The image's name with the registry's before it, where there is one."""
         return "/".join(part for part in (self.settings.registry, self.image) if part)
 
     @property
     def commit_tag(self) -> str:
+        """The tag of the commit, and of a tree that differs from it."""
         return self.tree.commit + ("-dirty" if self.tree.dirty else "")
 
     @property
@@ -61,7 +66,7 @@ class Project:
         return self.copy or self.root
 
     def file(self, name: str) -> Path:
-        """Where a file is read that a setting names, from the project's folder or below ~."""
+        """Return where a file is read that a setting names, from the project's folder or below ~."""
         file = Path(os.path.normpath(self.root / expand_home(name, f"under `{KEY}:` in invoke.yaml")))
         return self.files / file.relative_to(self.root) if file.is_relative_to(self.root) else file
 
@@ -157,11 +162,12 @@ def is_incremental(project: Project) -> bool:
     return mode == "always" or (mode == "desk" and not project.environ.get("CI"))
 
 
-def invoke(project: Project, *tasks: str) -> str:
-    """The commands to type next, for the release that these flags chose."""
+def next_commands(project: Project, *tasks: str) -> str:
+    """Return the commands to type next, for the release that the flags chose."""
     chosen = f" --release {project.release.name}" if project.sources.get("release") == "--release" else ""
     return ", ".join(f"invoke {name}{chosen}" for name in tasks)
 
 
 def announce(project: Project, what: str, out: Out) -> None:
+    """Say of which release, commit and branch something is done now."""
     out.report(f"{project.release.name} {project.tree.commit[:8]} ({project.tree.branch or 'no branch'}): {what}")

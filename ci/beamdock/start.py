@@ -16,7 +16,7 @@ from .containers import ReleaseImage, container_called, containers_of, describe_
 from .docker import client, docker, require_docker, run_or_print
 from .nodes import how_it_ended, last_lines, look_at_container, wait_for_node
 from .options import RunOptions, check_options, run_command, writable_volumes
-from .project import Project, invoke
+from .project import Project, next_commands
 from .signals import Stopped, deal_with_stop, held, was_stopped
 from .stop import ends_within, stop_in_order
 from .tags import branch_tag
@@ -84,7 +84,7 @@ def start(project: Project, prepared: Prepared, out: Out) -> None:
     elif mode is Mode.DETACHED:
         identity = start_detached(prepared, out)
         ports = docker("port", identity).strip().replace("\n", ", ")
-        out.say(f"started {about}{ports and f': {ports}'}\nnext: {invoke(project, 'logs -f', 'attach', 'stop')}")
+        out.say(f"started {about}{ports and f': {ports}'}\nnext: {next_commands(project, 'logs -f', 'attach', 'stop')}")
         result(identity)
     else:
         follow(prepared)
@@ -108,7 +108,7 @@ def require_writable(project: Project, options: RunOptions, image: ReleaseImage)
         ask = ["run", "--rm", "--user=1000:1000", "--entrypoint=/bin/sh", image.reference, "-c", test, "sh", *wanted]
         lacking = docker(*ask).splitlines() if wanted else []
     if lacking:
-        raise failure(f"{image.reference} was built without the writable {', '.join(lacking)}", invoke(project, "build"), 1)
+        raise failure(f"{image.reference} was built without the writable {', '.join(lacking)}", next_commands(project, "build"), 1)
 
 
 def make_room(project: Project, name: str, out: Out) -> None:
@@ -120,7 +120,8 @@ def make_room(project: Project, name: str, out: Out) -> None:
     if is_ours and there.has_ended:
         run_or_print(out, "rm", "--volumes", there.id)
     elif is_ours:
-        hint = f"{invoke(project, 'attach')} opens its shell, {invoke(project, 'stop')} ends it; --name gives this one another name"
+        attach, stop = next_commands(project, "attach"), next_commands(project, "stop")
+        hint = f"{attach} opens its shell, {stop} ends it; --name gives this one another name"
         raise failure(f"this project's container {name} is there already ({there.status})", hint, 1)
     else:
         hint = f"--name gives this one another; docker stop {name} ends the other"

@@ -9,7 +9,7 @@ from pathlib import Path
 import kit.rooms  # noqa: F401
 from kit.engines import Engine
 
-from ci.beamdock.ignore import ignore_file, read_ignore
+from ci.beamdock.ignore import find_ignore_file, read_ignore
 
 FILES = """
 a a.b ab x.md .md .env .env.local README.md é.md a^b a+b (c) {d} $e [f] f 0 d-e *g \\h #i !j
@@ -93,7 +93,7 @@ def test_an_ignore_file_keeps_out_what_buildkit_keeps_out(engine28: Engine, tmp_
 
     wrong = {}
     for folder, copied in [(tmp_path / str(number), str(number)) for number in range(len(texts))] + [(root, "counts")]:
-        file = ignore_file(folder, "Dockerfile")
+        file = find_ignore_file(folder, "Dockerfile")
         assert file
         ignore = read_ignore(file.read_text())
         ours = {path for path in files(folder) if not ignore.excludes(path)}

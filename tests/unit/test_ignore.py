@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.beamdock.ignore import ignore_file, read_ignore
+from ci.beamdock.ignore import find_ignore_file, read_ignore
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ def test_the_last_pattern_that_matches_a_path_or_a_folder_above_it_decides(text:
 
 
 def test_the_ignore_file_with_the_dockerfiles_name_counts(tmp_path: Path) -> None:
-    assert ignore_file(tmp_path, "Dockerfile.beamdock") is None
+    assert find_ignore_file(tmp_path, "Dockerfile.beamdock") is None
     (tmp_path / ".dockerignore").touch()
-    assert ignore_file(tmp_path, "Dockerfile.beamdock") == tmp_path / ".dockerignore"
+    assert find_ignore_file(tmp_path, "Dockerfile.beamdock") == tmp_path / ".dockerignore"
     (tmp_path / "Dockerfile.beamdock.dockerignore").touch()
-    assert ignore_file(tmp_path, "Dockerfile.beamdock") == tmp_path / "Dockerfile.beamdock.dockerignore"
+    assert find_ignore_file(tmp_path, "Dockerfile.beamdock") == tmp_path / "Dockerfile.beamdock.dockerignore"
 
 
 PARTS = st.lists(st.sampled_from(["a", "b", "ab", "*", "**", "a*", "[ab]", "?"]), min_size=1, max_size=3).map("/".join)
