@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -84,35 +85,33 @@ def to_push(desk: Desk) -> Desk:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Desk]:
-    """The smallest release, built on each engine, for tests that change neither the repo nor the image."""
-    with tiny_repo(tmp_path_factory.mktemp("built")) as repo:
-        desk = Desk(engine, repo)
-        desk.invoke("build")
-        yield desk
+def built_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Engine], Desk]]:
+    """The smallest release, built once on an engine, for tests that change neither the repo nor the image."""
+    desks: dict[str, Desk] = {}
+    with ExitStack() as repos:
 
+        def build(engine: Engine) -> Desk:
+            if engine.name not in desks:
+                desk = Desk(engine, repos.enter_context(tiny_repo(tmp_path_factory.mktemp("built"))))
+                desk.invoke("build")
+                desks[engine.name] = desk
+            return desks[engine.name]
 
-@pytest.fixture(scope="session")
-def built28(tmp_path_factory: pytest.TempPathFactory, engine28: Engine) -> Iterator[Desk]:
-    """The same on Engine 28 alone."""
-    with tiny_repo(tmp_path_factory.mktemp("built28")) as repo:
-        desk = Desk(engine28, repo)
-        desk.invoke("build")
-        yield desk
+        yield build
 
 
 @pytest.fixture
-def desk(built: Desk) -> Iterator[Desk]:
+def desk(built_on: Callable[[Engine], Desk], engine: Engine) -> Iterator[Desk]:
     """A built repo on each engine, with no container before and none after."""
-    yield built
-    built.sweep()
+    yield built_on(engine)
+    built_on(engine).sweep()
 
 
 @pytest.fixture
-def desk28(built28: Desk) -> Iterator[Desk]:
+def desk28(built_on: Callable[[Engine], Desk], engine28: Engine) -> Iterator[Desk]:
     """The same on Engine 28 alone."""
-    yield built28
-    built28.sweep()
+    yield built_on(engine28)
+    built_on(engine28).sweep()
 
 
 @pytest.fixture(scope="module")

@@ -154,9 +154,8 @@ def test_no_load(tiny_on_each: Desk) -> None:
     assert tiny_on_each.invoke("build").steps == []
 
 
-def test_tarball(built: Desk, tmp_path: Path) -> None:
+def test_tarball(desk: Desk, tmp_path: Path) -> None:
     """A tarball that boots wherever it is unpacked on the same system."""
-    desk = built
     done = desk.invoke("build", "--tarball", str(tmp_path / "out"))
     assert done.out == str(tmp_path / "out" / f"tiny-{desk.repo.head}.tar.gz")
     script = "mkdir /rel && tar -xzf /tarball/*.tar.gz -C /rel && exec /rel/bin/tiny foreground"

@@ -252,11 +252,15 @@ def service_repo(folder: Path) -> Iterator[Repo]:
         forget(repo.image)
 
 
+def shared_engines() -> list[Engine]:
+    """Those that are up: `ci/test --quick` has one."""
+    return [engine_at(variable) for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26") if variable in os.environ]
+
+
 def forget(image: str) -> None:
     """Remove the containers and what is in the registry. Images stay until all tests have ended (sweep): where one is removed
     while another is unpacked, the engine may lose a layer of the second (moby/buildkit#6521)."""
-    for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26"):
-        engine = engine_at(variable)
+    for engine in shared_engines():
         if left := engine.docker("ps", "--all", "--quiet", f"--filter=label=beamdock.project={image}").split():
             engine.docker("rm", "--force", "--volumes", *left, check=False)  # some may just be going by themselves
     Registry(engine_at("TEST_ENGINE_28").registry).remove(f"test/{image}")
@@ -264,8 +268,7 @@ def forget(image: str) -> None:
 
 def sweep() -> None:
     """Remove this run's images, on both engines, and those that lost their names."""
-    for variable in ("TEST_ENGINE_28", "TEST_ENGINE_26"):
-        engine = engine_at(variable)
+    for engine in shared_engines():
         if named := [r for r in engine.references() if re.search(rf"(^|/)[a-z-]*{RUN}", r)]:
             engine.docker("rmi", "--force", *named)
         engine.docker("image", "prune", "--force")
