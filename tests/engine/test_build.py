@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kit.engines import Engine, poll
+from kit.engines import SECOND_IS_LONG, Engine, poll
 from kit.repos import CI, PLAIN, Desk, Repo
 from kit.terminal import ended, typing
 
@@ -77,6 +77,7 @@ def test_without_a_terminal_a_failure_shows_all(tiny: Desk) -> None:
     assert done.err.splitlines()[-2] == "error: a step of the Dockerfile failed with exit code 7: exit 7"
 
 
+@SECOND_IS_LONG
 def test_dirty_tree(tiny_on_each: Desk) -> None:
     """COMMIT-dirty and the branch's tag; the bare commit's stays with what was built from the commit alone."""
     desk, commit = tiny_on_each, tiny_on_each.repo.head
@@ -168,6 +169,7 @@ def test_tarball(desk: Desk, tmp_path: Path) -> None:
     desk.docker("rm", "--force", container)
 
 
+@SECOND_IS_LONG
 def test_dry_run_prints_what_gives_the_same_image(tiny_on_each: Desk) -> None:
     desk = tiny_on_each
     printed = desk.invoke("build", "--dry-run")
@@ -181,6 +183,7 @@ def test_dry_run_prints_what_gives_the_same_image(tiny_on_each: Desk) -> None:
     assert desk.engine.ids(built.out, desk.reference()) == by_hand * 2
 
 
+@SECOND_IS_LONG
 def test_git_noise_builds_nothing(tiny_on_each: Desk) -> None:
     """What leaves commit and files as they are leaves the image as it is."""
     desk, git = tiny_on_each, tiny_on_each.repo.git

@@ -28,7 +28,12 @@ def test_a_machine_that_has_them_takes_what_it_is_told_to(shop: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("damaged", "task"),
-    [("under the key", "build"), ("the branch's", "build"), ("the branch's", "push"), ("of the default branch", "build")],
+    [
+        ("under the key", "build"),
+        pytest.param("the branch's", "build", marks=pytest.mark.long),
+        ("the branch's", "push"),
+        pytest.param("of the default branch", "build", marks=pytest.mark.long),
+    ],
 )
 def test_a_damaged_image(shop: Desk, empty_engine: Engine, damaged: str, task: str) -> None:
     """Its manifest is there, and a layer is not: the build goes on without it, and says so."""
@@ -106,7 +111,7 @@ def first(folder: Path) -> Path:
     "damage",
     [
         lambda cache: [f.unlink() for f in (cache / "blobs/sha256").iterdir() if f != first(cache)],
-        lambda cache: first(cache).write_text("{}"),
+        pytest.param(lambda cache: first(cache).write_text("{}"), marks=pytest.mark.long),
     ],
     ids=["its blobs are gone", "its manifest is empty"],
 )

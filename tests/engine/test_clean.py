@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine, poll
+from kit.engines import SECOND_IS_LONG, Engine, poll
 from kit.repos import TINY_CONFIG, Desk, Repo, forget, new_image, tiny_repo, vendor
 
 # The least that `invoke build` and `invoke run` drive: two megabytes of its own in each image, some kilobytes more in each, and two
@@ -123,6 +123,7 @@ def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
     mine.docker("image", "rm", derived)
 
 
+@SECOND_IS_LONG
 def test_the_commit_and_the_branch_stay(two: tuple[Desk, Desk]) -> None:
     """--keep 0 from an older commit: its image, and the branch's, which is another one; not with --keep -1."""
     mine, _ = two
@@ -135,6 +136,7 @@ def test_the_commit_and_the_branch_stay(two: tuple[Desk, Desk]) -> None:
     assert a not in mine.images
 
 
+@SECOND_IS_LONG
 def test_three_stay_by_default_and_what_is_tagged_by_hand(two: tuple[Desk, Desk]) -> None:
     mine, _ = two
     image = mine.repo.image
@@ -146,6 +148,7 @@ def test_three_stay_by_default_and_what_is_tagged_by_hand(two: tuple[Desk, Desk]
     mine.docker("image", "rm", f"mine-{image}:rollback")
 
 
+@SECOND_IS_LONG
 def test_the_printed_commands_do_the_same(two: tuple[Desk, Desk]) -> None:
     """As they are, in a shell; a second clean then finds nothing."""
     mine, other = two
@@ -183,6 +186,7 @@ def test_a_cache_in_use_stays(two: tuple[Desk, Desk]) -> None:
     assert "kept" in inside(mine, f"{mine.repo.image}-hex")
 
 
+@SECOND_IS_LONG
 def test_no_caches_leaves_them(two: tuple[Desk, Desk]) -> None:
     mine, _ = two
     build(mine, "a", "b", "c")
@@ -190,6 +194,7 @@ def test_no_caches_leaves_them(two: tuple[Desk, Desk]) -> None:
     assert mounts(mine) == {f"{mine.repo.image}-hex"}
 
 
+@SECOND_IS_LONG
 def test_another_project_builds_nothing_anew(tmp_path: Path, engine: Engine) -> None:
     """After `clean` of one real project, every step of another is still cached; and its own mounts are empty, locked ones too."""
     with tiny_repo(tmp_path / "mine") as repo, tiny_repo(tmp_path / "other") as beside:

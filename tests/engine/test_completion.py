@@ -10,6 +10,8 @@ import pytest
 from kit.engines import Engine
 from kit.repos import Desk, new_image
 
+pytestmark = pytest.mark.long
+
 SHELLS = """\
 FROM {base}
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends zsh fish python3 >/dev/null

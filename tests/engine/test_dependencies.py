@@ -164,8 +164,9 @@ def test_what_a_failed_step_leaves(shop: Shop) -> None:
     [
         ("header", {"include/header.hrl": "-define(NUMBER, 2).\n"}, {"header", "user", "far"}),
         ("ready", {"src/ready.erl": TRANSFORM.replace("NUMBER", "2")}, {"ready", "spoken"}),
-        ("word", {"src/word.erl": WORD.replace("MORE", "2")}, {"word", "spoken", "ready"}),  # which may apply it itself
-        ("acts", {"src/acts.erl": ACTS.replace("NUMBER", "2")}, {"acts", "actor"}),
+        # which may apply it itself
+        pytest.param("word", {"src/word.erl": WORD.replace("MORE", "2")}, {"word", "spoken", "ready"}, marks=pytest.mark.long),
+        pytest.param("acts", {"src/acts.erl": ACTS.replace("NUMBER", "2")}, {"acts", "actor"}, marks=pytest.mark.long),
     ],
     ids=["a header", "a parse transform", "what a parse transform calls", "a behaviour"],
 )
@@ -176,6 +177,7 @@ def test_what_is_compiled_with_it(shop: Shop, name: str, files: dict[str, str], 
     assert (now, fetched) == (compiled, [name])
 
 
+@pytest.mark.long
 def test_a_dependency_of_the_profile_stays(shop: Shop) -> None:
     """The lock does not have it; it is kept as the others are."""
     shop.host.library("own")
@@ -217,6 +219,7 @@ def test_the_project_has_a_behaviour_of_a_dependency(shop: Shop) -> None:
     assert "undefined callback function cut/0" in shop.desk.invoke("build").err
 
 
+@pytest.mark.long
 def test_a_header_that_went(shop: Shop) -> None:
     """What includes it can't be compiled any more, and is not left as it was."""
     repo = shop.desk.repo
@@ -229,6 +232,7 @@ def test_a_header_that_went(shop: Shop) -> None:
     assert "header.hrl" in shop.desk.invoke("build", code=1).err
 
 
+@pytest.mark.long
 def test_another_source_of_the_same_version(shop: Shop) -> None:
     """rebar3 looks at the version alone, where a package is concerned; here the lock names another commit."""
     before = shop.compiled()
@@ -236,6 +240,7 @@ def test_another_source_of_the_same_version(shop: Shop) -> None:
     assert shop.as_from_nothing(before) == ({"other"}, ["other"])
 
 
+@pytest.mark.long
 def test_there_and_back(shop: Shop) -> None:
     """The older version's header is older than what was compiled with the newer one."""
     first = shop.compiled()
@@ -289,8 +294,8 @@ def test_the_project_sees_a_dependencys_header(shop: Shop) -> None:
     ("folder", "described", "config"),
     [
         ("apps/other", "src/other.app.src", ""),
-        ("apps/other", "ebin/other.app", ""),
-        ("services/other", "src/other.app.src", '{project_app_dirs, ["services/*", "."]}.\n'),
+        pytest.param("apps/other", "ebin/other.app", "", marks=pytest.mark.long),
+        pytest.param("services/other", "src/other.app.src", '{project_app_dirs, ["services/*", "."]}.\n', marks=pytest.mark.long),
     ],
 )
 def test_a_fork_of_a_dependency_in_the_tree(shop: Shop, folder: str, described: str, config: str) -> None:
@@ -323,7 +328,7 @@ def test_without_a_lock(shop: Shop) -> None:
     assert (compiled, set(fetched)) == (set(LIBRARIES), set(LIBRARIES))
 
 
-@pytest.mark.parametrize("locked", [True, False], ids=["locked", "no lock"])
+@pytest.mark.parametrize("locked", [True, pytest.param(False, marks=pytest.mark.long)], ids=["locked", "no lock"])
 def test_dependencies_of_applications_and_of_the_profile(shop: Shop, locked: bool) -> None:
     """An umbrella whose application has one of its own, and one that only the profile has: both are in the layer."""
     repo = shop.desk.repo

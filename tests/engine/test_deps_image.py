@@ -58,7 +58,7 @@ def test_an_older_engine_takes_them(shop: Desk) -> None:
     older.sweep()
 
 
-@pytest.mark.parametrize("option", ["--no-cache", "--pull"])
+@pytest.mark.parametrize("option", ["--no-cache", pytest.param("--pull", marks=pytest.mark.long)])
 def test_what_is_made_anew_is_pushed_anew(shop: Desk, empty_engine: Engine, option: str) -> None:
     """The dependencies too, when their base is another one under the same name. (On an engine of its own, as test_no_cache.)"""
     registry, repository, desk = Registry(shop.engine.registry), f"test/{shop.repo.image}", Desk(empty_engine, shop.repo)
@@ -99,7 +99,7 @@ def test_their_image_alone_comes_from_the_registry_too(shop: Desk, empty_engine:
     assert empty_engine.docker("run", "--rm", taken.out, "ls") == "_build\nrebar.config\nrebar.lock"
 
 
-@pytest.mark.parametrize("status", [400, 415])
+@pytest.mark.parametrize("status", [400, pytest.param(415, marks=pytest.mark.long)])
 def test_a_registry_that_refuses_their_image(shop: Desk, status: int) -> None:
     """As one would that knows no zstd: the image itself is pushed all the same."""
     with refusing(Registry(shop.engine.registry), r"/manifests/deps-", status) as address:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kit.engines import Engine
+from kit.engines import SECOND_IS_LONG, Engine
 from kit.repos import Desk, tiny_repo
 
 # Files that a team's folder may well hold, each with the same mark in it; committed or not makes no difference here.
@@ -65,6 +65,7 @@ def test_no_cookie(image: Desk) -> None:
                 assert not re.search(rb"^\s*-setcookie\s+[^$\s]", text, re.MULTILINE), member.name
 
 
+@SECOND_IS_LONG
 @pytest.mark.parametrize("target", ["runner", "prod_compiled", "releaser"])
 def test_secrets_and_git_stay_out(image: Desk, target: str) -> None:
     """None of the folder's secrets and nothing of .git and _build, in the image and in the stages that see the context."""
@@ -82,6 +83,7 @@ def test_secrets_and_git_stay_out(image: Desk, target: str) -> None:
     assert not {f"app/src/{name}" for name in ("Dockerfile", "tasks.py", "invoke.yaml", ".dockerignore")} & seen
 
 
+@SECOND_IS_LONG
 def test_both_entry_points(image: Desk) -> None:
     """/release and bin/NAME are the release's script, the second from the working directory too."""
     for script in ("/release", "bin/tiny", "/opt/tiny/bin/tiny"):

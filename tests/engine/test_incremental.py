@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine, poll
+from kit.engines import Engine, long, poll
 from kit.repos import Desk, Repo, forget, new_repo
 
 CONFIG = """\
@@ -155,7 +155,7 @@ EDITS: dict[str, tuple[Callable[[Repo], None], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("what", EDITS)
+@pytest.mark.parametrize("what", long(EDITS, "a header that hides another", "an option taken away"))
 def test_an_edit(work: Desk, what: str) -> None:
     edit, compiled = EDITS[what]
     before = beams(work)
@@ -164,6 +164,7 @@ def test_an_edit(work: Desk, what: str) -> None:
     assert as_from_nothing(work, before) == compiled
 
 
+@pytest.mark.long
 def test_a_header_dated_ahead(work: Desk) -> None:
     """It is not newer than what was compiled with it for ever."""
     os.utime(work.repo.path / "apps/one/include/one.hrl", (4 * 10**9, 4 * 10**9))
@@ -181,6 +182,7 @@ def test_a_parse_transform(work: Desk) -> None:
     assert as_from_nothing(work, before) == ALL | {"answers", "answer", "user_of"}
 
 
+@pytest.mark.long
 def test_a_parse_transform_that_is_none_any_more(work: Desk) -> None:
     """What it once wrote goes with it."""
     for name, text in MADE.items():
@@ -205,6 +207,7 @@ def test_what_a_hook_reads(work: Desk) -> None:
     assert as_from_nothing(work, before) == ALL | {"red"}
 
 
+@pytest.mark.long
 def test_what_a_hook_wrote_comes_into_the_repo(work: Desk) -> None:
     """It is kept, until there is a file of its name."""
     work.repo.write("rebar.config", CONFIG + """{pre_hooks, [{compile, "sh make.sh"}]}.\n""")
@@ -217,6 +220,7 @@ def test_what_a_hook_wrote_comes_into_the_repo(work: Desk) -> None:
     assert as_from_nothing(work, kept) == {"made"}
 
 
+@pytest.mark.long
 def test_a_source_that_a_hook_rewrites(work: Desk) -> None:
     """It may do otherwise the next time: all is compiled anew."""
     work.repo.write("rebar.config", CONFIG + """{pre_hooks, [{compile, "sh make.sh"}]}.\n""")
@@ -226,6 +230,7 @@ def test_a_source_that_a_hook_rewrites(work: Desk) -> None:
     assert as_from_nothing(work, rewritten) == ALL
 
 
+@pytest.mark.long
 def test_what_leex_wrote_long_ago(work: Desk) -> None:
     """It lies in the work tree, from a compilation on the host, and leex writes over it."""
     stale = "-module(tokens).\n-export([stale/0]).\nstale() -> true.\n"
@@ -237,6 +242,7 @@ def test_what_leex_wrote_long_ago(work: Desk) -> None:
     assert as_from_nothing(work, before) == ALL
 
 
+@pytest.mark.long
 def test_a_link_that_leads_elsewhere(work: Desk) -> None:
     work.repo.write("variants/a.erl", "-module(chosen).\n-export([f/0]).\nf() -> a.\n")
     work.repo.write("variants/b.erl", "-module(chosen).\n-export([f/0]).\nf() -> b.\n")
@@ -260,6 +266,7 @@ def test_a_branch_switched_there_and_back(work: Desk) -> None:
     assert as_from_nothing(work, other) == {"one", "two"}
 
 
+@pytest.mark.long
 def test_a_file_system_of_its_own_for_what_is_compiled(work: Desk) -> None:
     """Where folders can't be moved into it."""
     run = "RUN --mount=from=release_scripts,target=/scripts"
@@ -313,7 +320,10 @@ RUN for what in tar mv; do \
 """
 
 
-@pytest.mark.parametrize(("where", "compiled"), [("tar", {"one"}), ("mv", ALL)], ids=["while it writes", "while it puts it in place"])
+@pytest.mark.parametrize(
+    ("where", "compiled"),
+    [pytest.param("tar", {"one"}, id="while it writes", marks=pytest.mark.long), pytest.param("mv", ALL, id="while it puts it in place")],
+)
 def test_a_build_killed_while_it_keeps_what_it_made(work: Desk, where: str, compiled: set[str]) -> None:
     """Half of it counts as none: the one of before is taken, or all is compiled."""
     base = work.engine.build(DEADLY.format(base=work.engine.build_base), f"{work.repo.image}-base:{where}")

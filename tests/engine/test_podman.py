@@ -11,6 +11,8 @@ import pytest
 from kit.engines import Engine, poll
 from kit.repos import Desk, refused
 
+pytestmark = pytest.mark.long
+
 PODMAN = """\
 FROM {base} AS installed
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends podman crun netavark >/dev/null

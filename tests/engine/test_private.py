@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine, poll
+from kit.engines import SECOND_IS_LONG, Engine, poll
 from kit.hex import ACME, CORP, HEXPM, Hex, hex_server
 from kit.leaks import contents, layers, leaks, said
 from kit.registry import Registry
@@ -304,6 +304,7 @@ def test_git_over_ssh_with_an_agent(person28: Desk, ssh: Ssh) -> None:
     assert person28.invoke("build").steps == []
 
 
+@SECOND_IS_LONG
 def test_git_over_ssh_with_a_key_and_rewritten_addresses(person: Desk, ssh: Ssh) -> None:
     """The address that stands in rebar.config leads nowhere; another key or another rule afterwards makes no step run."""
     rules = f"  git_rewrites:\n    https://git.example/acme/: {ssh.two.url}/\n"

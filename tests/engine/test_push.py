@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from kit.engines import Engine, poll
+from kit.engines import SECOND_IS_LONG, Engine, poll
 from kit.registry import PASSWORD, USER, Registry, serving
 from kit.repos import PLAIN, TINY_CONFIG, Desk, tiny_repo
 
@@ -75,7 +75,7 @@ def test_an_image_that_was_there_stays(tiny_on_each: Desk, registry: Registry) -
     assert pushed(registry, tiny_on_each) == {tiny_on_each.repo.head}
 
 
-@pytest.mark.parametrize("ci", ["", "true"])
+@pytest.mark.parametrize("ci", ["", pytest.param("true", marks=pytest.mark.long)])
 def test_layers_are_compressed(tiny: Desk, ci: str) -> None:
     """Those too that `build`, which compresses nothing, has left."""
     registry, where = Registry(tiny.engine.registry), f"--registry={tiny.engine.registry}/test"
@@ -102,6 +102,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.long
 def test_any_branch_name(pusher: Desk) -> None:
     """Every name gives a valid tag of its own, of the same layers; `latest` is never one, and a plain name stays itself."""
     registry, commit = Registry(pusher.engine.registry), pusher.repo.head
@@ -211,6 +212,7 @@ def test_an_unreachable_registry(tiny_on_each: Desk) -> None:
     assert tiny_on_each.engine.images(f"127.0.0.1:1/test/{tiny_on_each.repo.image}") == set()
 
 
+@SECOND_IS_LONG
 def test_a_registry_that_asks_for_a_login(tiny_on_each: Desk, tmp_path: Path) -> None:
     """Refused without a login and with a wrong one, and no password is shown; with the right one it is pushed."""
     desk = tiny_on_each
@@ -324,6 +326,7 @@ def test_an_edit_while_it_begins_is_never_pushed(shop: Desk, tmp_path: Path) -> 
     assert [f for folder in copies.glob("commit-*") for f in folder.iterdir()] == []
 
 
+@SECOND_IS_LONG
 def test_stopped_at_once_and_in_order(shop_on_each: Desk, registry: Registry, tmp_path: Path) -> None:
     """Each signal ends a push within a second and with one line, while docker is asked and while a step runs; in the background of a
     script too, where SIGINT is ignored. Nothing is in the registry, nothing new in the engine or the cache folder."""

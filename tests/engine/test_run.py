@@ -7,7 +7,7 @@ import time
 
 import pexpect
 import pytest
-from kit.engines import poll
+from kit.engines import SECOND_IS_LONG, poll
 from kit.repos import Desk
 from kit.terminal import ask, ended, hang_up, leave, typing
 
@@ -41,6 +41,7 @@ def test_run_detached(desk: Desk) -> None:
     assert desk.docker("exec", done.out, "sh", "-c", zombies) == "0"
 
 
+@SECOND_IS_LONG
 def test_each_container_has_a_cookie_of_its_own(desk: Desk) -> None:
     """Random, not in the logs, and the node's clients in the container find it."""
     cookies = set()
@@ -104,6 +105,7 @@ def test_console(desk: Desk) -> None:
     poll(lambda: desk.containers() == [])
 
 
+@SECOND_IS_LONG
 def test_ctrl_c_stops_a_foreground_run_in_order(desk: Desk) -> None:
     with typing(desk, "run", "--env=ERL_FLAGS=") as child:
         child.expect_exact("Ctrl-C stops it in order")
@@ -115,6 +117,7 @@ def test_ctrl_c_stops_a_foreground_run_in_order(desk: Desk) -> None:
     assert desk.containers() == []
 
 
+@SECOND_IS_LONG
 def test_a_signal_at_any_moment(desk: Desk) -> None:
     """Before the container is there, while it is made and while the node boots: it is stopped in order, and at once."""
     for moment, number in zip((0, 0.1, 0.2, 0.35, 0.6, 1), 3 * (signal.SIGINT, signal.SIGTERM)):
@@ -128,6 +131,7 @@ def test_a_signal_at_any_moment(desk: Desk) -> None:
         assert desk.containers() == []
 
 
+@SECOND_IS_LONG
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_closed_terminal_leaves_no_container(desk: Desk, number: signal.Signals) -> None:
     """A terminal that is closed, and a plain kill, end a foreground run as Ctrl-C does."""
@@ -139,6 +143,7 @@ def test_a_closed_terminal_leaves_no_container(desk: Desk, number: signal.Signal
     poll(lambda: desk.containers() == [])
 
 
+@SECOND_IS_LONG
 def test_a_terminal_that_is_gone(desk: Desk) -> None:
     """The same, when the terminal itself goes away and nothing can be written any more."""
     with typing(desk, "run") as child:

@@ -15,6 +15,35 @@ from kit.terminal import ask, leave, typing
 
 TABLE = ROOT / "docs/shapes.md"
 IMAGE = new_image()
+# What another test of the plain run has as well, each with that test.
+LONG = {
+    "one application at the top": "each test of the smallest release",
+    "umbrella": "test_incremental",
+    "applications in lib/": "a submodule, in apps/",
+    "several releases, one the default": "several releases; test_dockerfile: one of several",
+    "version: a literal": "several releases",
+    "version: {git, short}": "test_settings: from any folder; {git, long} in each other shape",
+    "version: git": "test_build: a tag elsewhere",
+    "application version: git": "version: semver",
+    "release in the profile only": "a profile of another name",
+    "{mode, prod} over {mode, dev}": "test_incremental has {mode, prod}",
+    "no rebar.lock": "test_init; test_dependencies: without a lock",
+    "vm.args and sys.config without .src": "test_release: a cookie in vm_args; a link among the files is a sys.config",
+    "vm.args.src and sys.config.src": "test_init: plain",
+    "checkout dependency": "NIF in a dependency",
+    "project in a subfolder of its repository": "test_settings: a project below the repository",
+    "git worktree": "test_build: worktree",
+    "leex and yecc": "test_incremental: what leex reads",
+    "hook that writes a module": "test_incremental: what a hook reads",
+    "NIF by make in a hook": "NIF in a dependency",
+    "a step before rebar3": "test_release: a cookie that a prebuild writes",
+    "OTP 27's keywords as names": "rebar.config.script that reads files and the environment has build_env",
+    "no ERTS": "test_dockerfile: no ERTS",
+}
+
+
+def params(shapes: list[Shape]) -> list[object]:
+    return [pytest.param(shape, id=shape.name, marks=[pytest.mark.long] if shape.name in LONG else []) for shape in shapes]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +64,7 @@ def forgotten() -> Iterator[None]:
     forget(IMAGE)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", params(SHAPES))
 def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_path: Path, rows: list[str]) -> None:
     desk = Desk(engine28, shape.make(tmp_path / "repo", IMAGE, engine28))
     # Every other one as CI does it: from nothing, and by way of the tarball.
@@ -47,8 +76,7 @@ def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_pa
     container = desk.invoke("run", "--detach", "--tag", desk.repo.head, "--name", IMAGE, *shape.args).out
     try:
         if shape.asked:
-            desk.answers(container)
-            assert desk.node(container, "eval", "demo:answer().") == "42"
+            poll(lambda: desk.node(container, "eval", "demo:answer().") == "42")
             with typing(desk, "attach", "--name", IMAGE, *shape.args) as terminal:
                 terminal.expect(r"\d+> ?")
                 ask(terminal, "demo:answer() + 1.", "43")
@@ -66,12 +94,16 @@ def test_a_shape_builds_boots_and_answers(shape: Shape, engine28: Engine, tmp_pa
     )
 
 
-@pytest.mark.parametrize("shape", REFUSED, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", params(REFUSED))
 def test_what_cannot_work_is_refused_in_one_sentence(shape: Shape, engine28: Engine, tmp_path: Path) -> None:
     desk = Desk(engine28, shape.make(tmp_path / "repo", IMAGE, engine28))
     code = 2 if shape.says.startswith(("rebar.config:", "git", "more")) else 1
     assert shape.says in desk.invoke("build", code=code).err
     assert desk.reference(desk.repo.head) not in desk.images
+
+
+def test_the_long_ones_are_shapes() -> None:
+    assert set(LONG) <= {shape.name for shape in (*SHAPES, *REFUSED)}
 
 
 def test_at_least_four_of_five_shapes_need_nothing_set() -> None:

@@ -9,17 +9,32 @@ import shlex
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, TypeVar
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 # Variables of the person who runs the tests that would change what they see.
 NOT_OURS = ("DOCKER_", "BUILDX_", "BUILDKIT_", "INVOKE_", "CI", "GITHUB_", "GIT_", "NO_COLOR", "XDG_")
 Found = TypeVar("Found")
+
+# Of a test on each engine: what concerns the older one little is long there.
+SECOND_IS_LONG = pytest.mark.parametrize(
+    "engine",
+    [pytest.param("TEST_ENGINE_28", id="engine28"), pytest.param("TEST_ENGINE_26", id="engine26", marks=pytest.mark.long)],
+    indirect=True,
+    scope="session",
+)
+
+
+def long(cases: Iterable[str], *named: str) -> list[object]:
+    """The cases of a test, those named as long."""
+    return [pytest.param(case, marks=pytest.mark.long) if case in named else case for case in cases]
 
 
 def poll(ask: Callable[[], Found], seconds: float = 300) -> Found:
