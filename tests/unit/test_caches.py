@@ -10,12 +10,9 @@ from kit.repos import Repo
 
 from ci.beamdock.build import buildx_options
 from ci.beamdock.caches import import_words
-from ci.beamdock.consult import read_terms
 from ci.beamdock.docker import command_of
 from ci.beamdock.model import Build, Caches
 from ci.beamdock.plans import plan_build
-from ci.beamdock.progress import engine_fault, is_cache_failure
-from ci.beamdock.rebar import locked_names
 from unit.conftest import DESK, project, request
 
 LOCK = '[{<<"cowboy">>,{pkg,<<"cowboy">>,<<"2.10.0">>},0},\n {<<"gun">>,{git,"https://g/gun",{ref,"abc"}},0}].\n'
@@ -29,21 +26,6 @@ def plan(root: Path, target: str = "runner", incremental: bool = False, flags: d
 def keys(repo: Repo, **given: Any) -> tuple[str, str]:
     arguments = plan(repo.path, incremental=True, **given).build_args
     return arguments["STORE"], arguments["WORK"]
-
-
-@pytest.mark.parametrize(
-    ("lock", "names"),
-    [
-        (LOCK, {"cowboy", "gun"}),
-        ('{"1.2.0",\n[{<<"jsx">>,{pkg,<<"jsx">>,<<"3">>},1}]}.\n[{pkg_hash,[{<<"jsx">>, <<"AB">>}]}].\n', {"jsx"}),
-        ("[].", set()),
-        ("", set()),
-        ("a.", set()),
-        ('{"1.2.0", a}.', set()),
-    ],
-)
-def test_what_a_lock_pins(lock: str, names: set[str]) -> None:
-    assert locked_names(read_terms(lock)) == names
 
 
 @pytest.fixture
@@ -156,39 +138,3 @@ def test_nothing_is_imported_without_a_registry(repo: Repo) -> None:
     assert made.caches == Caches(asked=("type=registry,ref=r/x:y", "type=gha"))
     words = [w for w in command_of(buildx_options(made, DESK)) if w.startswith("type=")]
     assert words == ["type=registry,ref=r/x:y", "type=gha", "type=image,compression=uncompressed"]
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        ("ERROR: failed to solve: r.example/shop:deps-" + "a" * 64 + ": not found", True),
-        ("ERROR: failed to solve: failed to configure registry cache importer: x", True),
-        ('ERROR: process "/bin/sh -c make cache" did not complete successfully: exit code: 2', False),
-        ('ERROR: failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found', False),
-        ("ERROR: debian:nonsuch: not found", False),
-        ("ERROR: failed to solve: failed to push r.example/shop:deps-" + "a" * 64 + ": denied", False),
-    ],
-)
-def test_what_fails_for_a_cache(last: str, expected: bool) -> None:
-    assert is_cache_failure(f"#1 something\n{last}\n") == expected
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        (
-            'ERROR: failed to build: failed to solve: failed to prepare extraction snapshot "extract-467320197-fhvc sha256:4c87f1138": '
-            "parent snapshot sha256:50e936adb does not exist: not found",
-            "the engine lost a layer of the image while it unpacked it, as it sometimes does",
-        ),
-        (
-            'ERROR: failed to build: failed to solve: image "x:1-dirty": already exists',
-            "another build gave an image the same tag at this moment",
-        ),
-        ("ERROR: debian:nonsuch: not found", ""),
-        ("ERROR: mkdir x: already exists", ""),
-    ],
-)
-def test_what_the_engine_sometimes_does(last: str, expected: str) -> None:
-    """The first two are what Engine 28 said (moby/buildkit#6521, and two builds at once)."""
-    assert engine_fault(f"#1 something\n{last}\n") == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ci.beamdock.progress import stages_run
+from ci.beamdock.progress import engine_fault, is_cache_failure, stages_run
 
 RAN_PLAIN = """\
 #1 [runner_base 1/3] FROM 127.0.0.1:22104/debian:trixie-slim@sha256:cd44
@@ -116,3 +116,39 @@ def test_stages_with_other_names(title: str) -> None:
     assert stages_run(f"#7 {title} RUN echo x\n#7 CACHED\n") == set()
     assert stages_run(f" => {title} RUN echo x   0.4s\r\n") == {name}
     assert stages_run(f" => CACHED {title} RUN echo x   0.4s\r\n") == set()
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ("ERROR: failed to solve: r.example/shop:deps-" + "a" * 64 + ": not found", True),
+        ("ERROR: failed to solve: failed to configure registry cache importer: x", True),
+        ('ERROR: process "/bin/sh -c make cache" did not complete successfully: exit code: 2', False),
+        ('ERROR: failed to compute cache key: failed to calculate checksum of ref a::b: "/x": not found', False),
+        ("ERROR: debian:nonsuch: not found", False),
+        ("ERROR: failed to solve: failed to push r.example/shop:deps-" + "a" * 64 + ": denied", False),
+    ],
+)
+def test_what_fails_for_a_cache(last: str, expected: bool) -> None:
+    assert is_cache_failure(f"#1 something\n{last}\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (
+            'ERROR: failed to build: failed to solve: failed to prepare extraction snapshot "extract-467320197-fhvc sha256:4c87f1138": '
+            "parent snapshot sha256:50e936adb does not exist: not found",
+            "the engine lost a layer of the image while it unpacked it, as it sometimes does",
+        ),
+        (
+            'ERROR: failed to build: failed to solve: image "x:1-dirty": already exists',
+            "another build gave an image the same tag at this moment",
+        ),
+        ("ERROR: debian:nonsuch: not found", ""),
+        ("ERROR: mkdir x: already exists", ""),
+    ],
+)
+def test_what_the_engine_sometimes_does(last: str, expected: str) -> None:
+    """The first two are what Engine 28 said (moby/buildkit#6521, and two builds at once)."""
+    assert engine_fault(f"#1 something\n{last}\n") == expected

@@ -6,8 +6,9 @@ import pytest
 from invoke.exceptions import Exit
 
 from ci.beamdock.consult import read_terms
-from ci.beamdock.rebar import Facts, Release, choose_release, gather_facts, has_runtime, relx_options
+from ci.beamdock.rebar import Facts, Release, choose_release, gather_facts, has_runtime, locked_names, relx_options
 from ci.beamdock.terms import values_of
+from unit.test_caches import LOCK
 
 # ------------------------------------------------------------------------------------------------------ rebar.config
 
@@ -163,3 +164,18 @@ def test_odd_shapes_are_no_release(text: str) -> None:
     """A rebar.config of terms that relx would refuse has no release; reading it is no crash."""
     with pytest.raises(Exit, match=r"no (release|profile)"):
         chosen(text)
+
+
+@pytest.mark.parametrize(
+    ("lock", "names"),
+    [
+        (LOCK, {"cowboy", "gun"}),
+        ('{"1.2.0",\n[{<<"jsx">>,{pkg,<<"jsx">>,<<"3">>},1}]}.\n[{pkg_hash,[{<<"jsx">>, <<"AB">>}]}].\n', {"jsx"}),
+        ("[].", set()),
+        ("", set()),
+        ("a.", set()),
+        ('{"1.2.0", a}.', set()),
+    ],
+)
+def test_what_a_lock_pins(lock: str, names: set[str]) -> None:
+    assert locked_names(read_terms(lock)) == names
