@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from kit.engines import ROOT
 
-from unit.conftest import project
+from ci.beamdock.settings import Settings
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def module() -> ModuleType:
 def test_the_mounts_of_a_dockerfile(module: ModuleType) -> None:
     """Whole ids: neither another project's, nor those of fixed names, which projects share."""
     text = "RUN --mount=type=cache,id=${PROJECT}-hex,target=/a --mount=type=cache,target=/b,id=$PROJECT-apt x\nRUN --mount=type=cache,id=npm x\n"
-    assert module.cache_mounts(text, "shop") == {"shop-hex", "shop-apt"}
+    assert module.find_mounts(text, "shop") == {"shop-hex", "shop-apt"}
     ours = (ROOT / "Dockerfile").read_text()
-    assert {"shop-hex", "shop-apt", "shop-apt-lists"} <= module.cache_mounts(ours, "shop")
-    assert len(module.cache_mounts(ours, "shop")) == len({line for line in ours.split() if line.startswith("--mount=type=cache")})
+    assert {"shop-hex", "shop-apt", "shop-apt-lists"} <= module.find_mounts(ours, "shop")
+    assert len(module.find_mounts(ours, "shop")) == len({line for line in ours.split() if line.startswith("--mount=type=cache")})
 
 
 def test_the_build_that_empties_them(module: ModuleType) -> None:
@@ -37,10 +37,10 @@ def test_the_build_that_empties_them(module: ModuleType) -> None:
 def test_the_base_it_stands_on(module: ModuleType) -> None:
     """That of the project's own builds."""
     text = 'ARG BUILD_BASE=a:1\nARG RUN_BASE="b:1"\nFROM ${RUN_BASE}\n'
-    assert module.run_base(project(ROOT), text) == "b:1"
-    assert module.run_base(project(ROOT, run_base="c:1"), text) == "c:1"
-    assert module.run_base(project(ROOT, run_base="c:1", build_args={"RUN_BASE": "d:1"}), text) == "d:1"
-    assert module.run_base(project(ROOT), "FROM x\n") == "debian:stable-slim"
+    assert module.choose_base(Settings(), text) == "b:1"
+    assert module.choose_base(Settings(run_base="c:1"), text) == "c:1"
+    assert module.choose_base(Settings(run_base="c:1", build_args={"RUN_BASE": "d:1"}), text) == "d:1"
+    assert module.choose_base(Settings(), "FROM x\n") == "debian:stable-slim"
 
 
 LISTING = """\
@@ -63,4 +63,4 @@ Description:  mount / from exec /bin/sh -c x
 
 def test_what_buildx_lists(module: ModuleType) -> None:
     """Of buildx 0.29 and 0.13: cache mounts alone."""
-    assert [(c.mount, c.size, c.free) for c in module.read_caches(LISTING)] == [("shop-hex", 3_019_000, True), ("shop-apt", 0, False)]
+    assert [(c.mount, c.size, c.free) for c in module.parse_caches(LISTING)] == [("shop-hex", 3_019_000, True), ("shop-apt", 0, False)]
