@@ -1,6 +1,7 @@
 """beamdock 0.1.0: `invoke init DIR` copies the vendored files into another repo. SPDX-License-Identifier: Apache-2.0
 
-Reads first and plans (pure, from texts), then writes; what stands in the other repo is never written over.
+It reads and plans first, and then writes. What stands in the other repo is never written over: where it has files of its own under our
+names, ours get other names, and what they need to be found is said.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import contextlib
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -19,64 +20,35 @@ import yaml
 from .consult import TermError, read_terms
 from .files import find_files, read_bytes, read_text, refuse_links, write_whole
 from .rebar import PROD_RELX, has_runtime, relx_sections, where_to_add
-from .terms import tuples
+from .terms import tuples, values_of
 from .words import KEY, Out, failure, result
 
 OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")
 CONFIGURATIONS = ("invoke.yaml", "invoke.yml", "invoke.json", "invoke.py")  # Invoke reads the first that exists
 
 
-def is_ours(text: str, source: str) -> bool:
-    """Is a text a version of this vendored file? `beamdock X.Y.Z` in its head says so, or the same first line."""
-    head = text.split("\n")[:10]
-    return bool(OURS.search("\n".join(head))) or head[0].strip() == source.split("\n")[0].strip() != ""
+@dataclass(frozen=True)
+class Sources:
+    """The contents of the vendored files. others: of those that have one name in every repo, by that name."""
+
+    tasks: bytes
+    dockerfile: bytes
+    ignore: bytes
+    others: Mapping[str, bytes]
 
 
-def lines_for_collection(theirs: str) -> str:
-    """Return what to add to a tasks.py of theirs, so that our tasks are docker.build and so on; '' where it has that already."""
-    if re.search(r"^\s*(import beamdock|from beamdock)\b", theirs, re.MULTILINE):
-        return ""
-    own = re.search(r"^(ns|namespace)\b[^=\n]*=[^=]", theirs, re.MULTILINE)
-    name = own[1] if own else "ns"
-    made = "" if own else "import sys\nns = Collection.from_module(sys.modules[__name__])\n"
-    return f'from invoke import Collection\nimport beamdock\n{made}{name}.add_collection(Collection.from_module(beamdock, name="docker"))'
+@dataclass(frozen=True)
+class Names:
+    """What our files are called in the other repo, from its folder. ignore: the ignore file."""
 
-
-def relx_advice(text: str, profile: str) -> list[str]:
-    """Return what a rebar.config lacks for an image, as lines for a person: where, and what to paste."""
-    try:
-        terms = read_terms(text)
-    except TermError as error:
-        return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {PROD_RELX}?"]
-    groups = [t for t in tuples(terms) if t[0] == "profiles"]
-    chosen = [p for g in groups for p in tuples(g[1]) if p[0] == profile]
-    sections = relx_sections(terms, profile)
-    options: dict[str, Any] = {str(t[0]): t[1] for section in reversed(sections) for t in tuples(section[1])}
-    advice = []
-    if "release" not in options:
-        where, paste = where_to_add(
-            "relx", "{release, {NAME, {git, long}}, [APPLICATION]}", next((t.line for t in tuples(terms) if t[0] == "relx"), 0)
-        )
-        advice.append(f"rebar.config has no release; add{where}, with names of yours:\n  {paste}")
-    if not chosen and profile != "default":
-        where, paste = where_to_add("profiles", f"{{{profile}, [{PROD_RELX}]}}", groups[0].line if groups else 0)
-        advice.append(f"rebar.config has no profile {profile}; add{where}:\n  {paste}")
-    elif sections and not has_runtime(terms, profile):
-        mine = [t for p in chosen for t in tuples(p[1]) if t[0] == "relx"]
-        line = (mine or chosen or sections)[0].line
-        inside = f"add inside profile {profile}" if chosen and not mine else "add at the end of its relx"
-        paste = PROD_RELX if chosen and not mine else "{mode, prod}"
-        advice.append(f"rebar.config:{line} makes a release without the Erlang runtime; {inside}:\n  {paste}")
-    if options.get("extended_start_script") == "false":
-        advice.append(
-            f"rebar.config:{sections[-1].line} turns the extended start script off; write instead:\n  {{extended_start_script, true}}"
-        )
-    return advice
+    tasks: str
+    dockerfile: str
+    ignore: str
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A file that is to be in the other repo. there: what stands at its place now, None for nothing."""
+    """A file for the other repo. name: from its folder; there: what stands at that place, None for nothing."""
 
     name: str
     content: bytes
@@ -84,90 +56,44 @@ class Copy:
 
     @property
     def is_same(self) -> bool:
-        """Is the very file there already? Line ends don't count: git may have changed them."""
+        """Is what stands there the same? Line ends don't count: git may have changed them."""
         return self.there is not None and self.there.replace(b"\r\n", b"\n") == self.content.replace(b"\r\n", b"\n")
 
     @property
     def difference(self) -> str:
-        """The difference from theirs to ours, as a unified diff."""
+        """The unified diff from theirs to ours."""
         theirs, ours = ((b or b"").decode(errors="replace").splitlines() for b in (self.there, self.content))
         return "\n".join(difflib.unified_diff(theirs, ours, f"{self.name} (yours)", f"{self.name} (beamdock's)", lineterm=""))
 
 
-def read_place(file: Path) -> Optional[bytes]:
-    """Return what stands at a path: None for nothing, no bytes for a folder or a link to nowhere."""
-    return read_bytes(file) if file.is_file() else b"" if os.path.lexists(file) else None
+def init_repo(tasks: Path, directory: str, with_ci: bool, out: Out) -> None:
+    """Copy the vendored files into another repo, print the names of those it writes, and say what its owners have to do. A dry run writes
+    nothing.
 
-
-def read_source(folder: Path, *names: str) -> bytes:
-    """Return the first of these that is a file: a repo that `init` made has some under their second name. Raises Exit where none is."""
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if not found:
-        raise failure(f"there is no {names[0]} in {folder} to copy", "it belongs beside tasks.py, as beamdock has it")
-    return read_bytes(found)
-
-
-def plan_copies(script: Path, target: Path, setting: str, with_ci: bool) -> list[Copy]:
-    """Return the files that the other repo lacks, under names that are free there. script: our tasks.py; setting: the `dockerfile` that
-    their invoke.yaml names, or ''; with_ci: requirements.txt too."""
-    home, tasks = script.parent, script.read_bytes()
-    image = read_source(
-        home, *(n for n in ("Dockerfile.beamdock", "Dockerfile") if is_ours((read_place(home / n) or b"").decode(), "")), "Dockerfile"
-    )
-    ignore = read_source(home, "Dockerfile.beamdock.dockerignore", "Dockerfile.dockerignore", ".dockerignore")
-
-    def foreign(name: str, ours: bytes) -> bool:
-        there = read_place(target / name)
-        return there is not None and not is_ours(there.decode(errors="replace"), ours.decode())
-
-    package = os.path.lexists(target / "tasks" / "__init__.py")
-    dockerfile = setting or ("Dockerfile.beamdock" if foreign("Dockerfile", image) else "Dockerfile")
-    # BuildKit reads an ignore file named after the Dockerfile first, and theirs stays theirs.
-    general = dockerfile == "Dockerfile" and not foreign(".dockerignore", ignore)
-    files = {
-        "beamdock.py" if package or foreign("tasks.py", tasks) else "tasks.py": tasks,
-        dockerfile: image,
-        ".dockerignore" if general else f"{dockerfile}.dockerignore": ignore,
-    }
-    files.update({f"ci/{KEY}/{f.name}": read_bytes(f) for f in find_files(home / "ci" / KEY, "*.py")})
-    if with_ci:
-        files["ci/requirements.txt"] = read_source(home, "ci/requirements.txt")
-    if dockerfile != "Dockerfile" and not any(os.path.lexists(target / name) for name in CONFIGURATIONS):
-        files["invoke.yaml"] = f"{KEY}:\n  dockerfile: {dockerfile}\n".encode()
-    return [Copy(name, content, read_place(target / name)) for name, content in files.items()]
-
-
-def read_settings(target: Path) -> dict[str, Any]:
-    """Return what their invoke.yaml says under `beamdock:`."""
-    file = next((target / name for name in CONFIGURATIONS if (target / name).is_file()), None)
-    found: Any = None
-    if file and file.suffix in (".yaml", ".yml", ".json"):
-        with contextlib.suppress(yaml.YAMLError):
-            found = yaml.safe_load(read_text(file))
-    section = found.get(KEY) if isinstance(found, dict) else None
-    return section if isinstance(section, dict) else {}
-
-
-def list_what_is_left(target: Path, copies: Sequence[Copy], settings: dict[str, Any]) -> list[str]:
-    """Return what only the other repo's owners can do: lines to paste, and where."""
-    names = [copy.name for copy in copies]
-    todo = relx_advice(read_text(target / "rebar.config"), str(settings.get("profile", "prod")))
-    if names[1] != "Dockerfile" and "invoke.yaml" not in names and "dockerfile" not in settings:
-        file = next(name for name in CONFIGURATIONS if os.path.lexists(target / name))
-        lines = f"under {KEY}:\n  " if settings else f"\n  {KEY}:\n    "
-        todo.append(f"{file}: add {lines}dockerfile: {names[1]}".replace("add \n", "add\n"))
-    if names[0] == "beamdock.py":
-        theirs = next(n for n in ("tasks/__init__.py", "tasks.py") if os.path.lexists(target / n))
-        if lines := lines_for_collection((read_place(target / theirs) or b"").decode(errors="replace")):
-            todo.append(f"{theirs} stays as it is; at its end add\n  " + lines.replace("\n", "\n  "))
-    ignored = (read_place(target / ".gitignore") or b"").decode(errors="replace")
-    if not re.search(r"^\s*/?(\*\*/)?_build\b", ignored, re.MULTILINE):
-        todo.append(".gitignore: add\n  _build/")
-    return todo
+    tasks: our tasks.py, which the other files are beside; directory: the other repo's, as it was typed; with_ci: ci/requirements.txt too.
+    Raises Exit where the directory is no repo to copy into, or a file can't be written in it."""
+    target = require_repo(directory, tasks.resolve().parent)
+    settings = read_settings(target)
+    sources = read_sources(tasks.resolve(), with_ci)
+    names = choose_names(target, sources, str(settings.get("dockerfile", "")))
+    copies = plan_copies(target, sources, names)
+    for copy in copies:
+        refuse_links(target, (target / copy.name).parent)
+    advice = [  # on what is there now, so before anything is written
+        *advise_on_rebar_config(read_text(target / "rebar.config"), str(settings.get("profile", "prod"))),
+        *advise_on_setting(target, names.dockerfile, settings),
+        *advise_on_tasks(target, names.tasks),
+        *advise_on_gitignore(target),
+    ]
+    write_copies(directory, copies, out)
+    for text in advice:
+        out.say(text)
+    command = "invoke build" if names.tasks == "tasks.py" else "invoke docker.build (with the lines above)"
+    out.say(f"next, in {directory}: uv run {names.tasks} build; or pip install invoke python-on-whales pyyaml, and {command}")
 
 
 def require_repo(directory: str, home: Path) -> Path:
-    """Return the folder of the other repo. Raises Exit where it is none to copy into. home: the folder of our tasks.py."""
+    """Return the folder of the other repo. directory: as it was typed; home: of our tasks.py. Raises Exit where it is none to copy into."""
     target = Path(directory)
     if directory.startswith("-"):  # Invoke takes `init --help` for a folder
         raise failure(f"{directory} is no folder", "invoke init DIR, with options after it; invoke --help init lists them")
@@ -180,14 +106,95 @@ def require_repo(directory: str, home: Path) -> Path:
     return target
 
 
-def init_repo(tasks: Path, directory: str, with_ci: bool, out: Out) -> None:
-    """Copy the vendored files into another repo, and say what only its owners can do. tasks: our tasks.py; with_ci: requirements.txt too.
-    A dry run says what would be written. Raises Exit where the directory is no repo to copy into."""
-    target = require_repo(directory, tasks.resolve().parent)
-    settings = read_settings(target)
-    copies = plan_copies(tasks.resolve(), target, str(settings.get("dockerfile", "")), with_ci)
-    for copy in copies:
-        refuse_links(target, (target / copy.name).parent)
+# ----------------------------------------------------------------------------------------------------- reading, planning
+
+
+def read_sources(tasks: Path, with_ci: bool) -> Sources:
+    """Return the contents of the vendored files. tasks: our tasks.py, which the others are beside. A repo that `init` made may have some
+    under their second name. Raises Exit where one is missing."""
+    home = tasks.parent
+    second = read_place(home / "Dockerfile.beamdock") or b""
+    dockerfile = "Dockerfile.beamdock" if is_ours(second, b"") else "Dockerfile"
+    others = {f"ci/{KEY}/{file.name}": read_bytes(file) for file in find_files(home / "ci" / KEY, "*.py")}
+    if with_ci:
+        others["ci/requirements.txt"] = read_source(home, "ci/requirements.txt")
+    ignore = read_source(home, "Dockerfile.beamdock.dockerignore", "Dockerfile.dockerignore", ".dockerignore")
+    return Sources(read_bytes(tasks), read_source(home, dockerfile), ignore, others)
+
+
+def read_source(folder: Path, *names: str) -> bytes:
+    """Return the content of the first of these that is a file. Raises Exit where none is."""
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if not found:
+        raise failure(f"there is no {names[0]} in {folder} to copy", "it belongs beside tasks.py, as beamdock has it")
+    return read_bytes(found)
+
+
+def read_place(file: Path) -> Optional[bytes]:
+    """Return what stands at a path: None for nothing, no bytes for a folder or a link to nowhere. Raises Exit where it can't be read."""
+    if file.is_file():
+        return read_bytes(file)
+    return b"" if os.path.lexists(file) else None
+
+
+def read_their_text(file: Path) -> str:
+    """Return the text at a path of the other repo, '' where no file is there."""
+    return (read_place(file) or b"").decode(errors="replace")
+
+
+def read_settings(target: Path) -> dict[str, Any]:
+    """Return what the other repo's invoke.yaml says under `beamdock:`; nothing where it has none, or is no YAML."""
+    file = next((target / name for name in CONFIGURATIONS if (target / name).is_file()), None)
+    found: Any = None
+    if file and file.suffix in (".yaml", ".yml", ".json"):
+        with contextlib.suppress(yaml.YAMLError):
+            found = yaml.safe_load(read_text(file))
+    section = found.get(KEY) if isinstance(found, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def choose_names(target: Path, sources: Sources, setting: str) -> Names:
+    """Return names for our files that nothing of theirs has. setting: the `dockerfile` of their invoke.yaml, or ''."""
+    has_package = os.path.lexists(target / "tasks" / "__init__.py")
+    tasks = "beamdock.py" if has_package or is_foreign(target / "tasks.py", sources.tasks) else "tasks.py"
+    dockerfile = setting or ("Dockerfile.beamdock" if is_foreign(target / "Dockerfile", sources.dockerfile) else "Dockerfile")
+    # BuildKit reads an ignore file that is named after the Dockerfile before any other, so theirs stays as it is.
+    is_general = dockerfile == "Dockerfile" and not is_foreign(target / ".dockerignore", sources.ignore)
+    return Names(tasks, dockerfile, ".dockerignore" if is_general else f"{dockerfile}.dockerignore")
+
+
+def is_foreign(file: Path, source: bytes) -> bool:
+    """Does something stand at a path that is no version of this vendored file? source: its content."""
+    there = read_place(file)
+    return there is not None and not is_ours(there, source)
+
+
+def is_ours(content: bytes, source: bytes) -> bool:
+    """Is a content a version of this vendored file? `beamdock X.Y.Z` in its first ten lines says so, or the same first line. source: the
+    vendored file's content; b'' has no first line."""
+    head = content.decode(errors="replace").split("\n")[:10]
+    first = source.decode(errors="replace").split("\n")[0].strip()
+    return bool(OURS.search("\n".join(head))) or (first != "" and first == head[0].strip())
+
+
+def plan_copies(target: Path, sources: Sources, names: Names) -> list[Copy]:
+    """Return the files for the other repo, with what stands there. It gets an invoke.yaml where it has no configuration, and ours is not
+    the Dockerfile that is taken without one."""
+    files = {names.tasks: sources.tasks, names.dockerfile: sources.dockerfile, names.ignore: sources.ignore, **sources.others}
+    if names.dockerfile != "Dockerfile" and not find_configuration(target):
+        files["invoke.yaml"] = f"{KEY}:\n  dockerfile: {names.dockerfile}\n".encode()
+    return [Copy(name, content, read_place(target / name)) for name, content in files.items()]
+
+
+def find_configuration(target: Path) -> str:
+    """Return the name of the file, or of what stands in its place, that Invoke takes for the other repo's configuration; '' for none."""
+    return next((name for name in CONFIGURATIONS if os.path.lexists(target / name)), "")
+
+
+def write_copies(directory: str, copies: Sequence[Copy], out: Out) -> None:
+    """Write the files that are not there yet, and print their names; show how the others differ. A dry run writes none. directory:
+    the other repo's, as it was typed. Raises Exit where a file can't be written."""
+    target = Path(directory)
     if any(copy.there is None for copy in copies):
         out.say(f"{'would write' if out.dry_run else 'writing'} into {directory}:")
     for copy in copies:
@@ -199,8 +206,84 @@ def init_repo(tasks: Path, directory: str, with_ci: bool, out: Out) -> None:
             out.say(f"unchanged {copy.name}")
         else:
             out.say(f"left {copy.name} as it is, which differs:\n{copy.difference}")
-    for text in list_what_is_left(target, copies, settings):
-        out.say(text)
-    script = copies[0].name
-    invoke = "invoke build" if script == "tasks.py" else "invoke docker.build (with the lines above)"
-    out.say(f"next, in {directory}: uv run {script} build; or pip install invoke python-on-whales pyyaml, and {invoke}")
+
+
+# ------------------------------------------------------------------------- what only the owners can do: texts, with lines to paste
+
+
+def advise_on_setting(target: Path, dockerfile: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return how their configuration has to name our Dockerfile, where it has to and doesn't. Where they have none, ours says it.
+    settings: those under `beamdock:`."""
+    file = find_configuration(target)
+    if not file or dockerfile == "Dockerfile" or "dockerfile" in settings:
+        return []
+    if settings:
+        return [f"{file}: add under {KEY}:\n  dockerfile: {dockerfile}"]
+    return [f"{file}: add\n  {KEY}:\n    dockerfile: {dockerfile}"]
+
+
+def advise_on_tasks(target: Path, name: str) -> list[str]:
+    """Return what to add to their tasks, where ours are in a file beside them. name: of ours."""
+    if name == "tasks.py":
+        return []
+    theirs = next(n for n in ("tasks/__init__.py", "tasks.py") if os.path.lexists(target / n))
+    lines = lines_for_collection(read_their_text(target / theirs))
+    return [f"{theirs} stays as it is; at its end add\n  " + "\n  ".join(lines)] if lines else []
+
+
+def lines_for_collection(theirs: str) -> list[str]:
+    """Return the lines that make our tasks docker.build and so on, at the end of a tasks.py of theirs; none where it imports ours."""
+    if re.search(r"^\s*(import beamdock|from beamdock)\b", theirs, re.MULTILINE):
+        return []
+    own = re.search(r"^(ns|namespace)\b[^=\n]*=[^=]", theirs, re.MULTILINE)
+    name = own[1] if own else "ns"
+    made = [] if own else ["import sys", "ns = Collection.from_module(sys.modules[__name__])"]
+    imports = ["from invoke import Collection", "import beamdock"]
+    return [*imports, *made, f'{name}.add_collection(Collection.from_module(beamdock, name="docker"))']
+
+
+def advise_on_gitignore(target: Path) -> list[str]:
+    """Return what their .gitignore lacks: rebar3's folder, which our caches are in."""
+    ignored = re.search(r"^\s*/?(\*\*/)?_build\b", read_their_text(target / ".gitignore"), re.MULTILINE)
+    return [] if ignored else [".gitignore: add\n  _build/"]
+
+
+def advise_on_rebar_config(text: str, profile: str) -> list[str]:
+    """Return what a rebar.config lacks for an image, each with its place and what to paste. profile: that the release is made with."""
+    try:
+        terms = read_terms(text)
+    except TermError as error:
+        return [f"rebar.config:{error.line} can't be read ({error}); does its profile {profile} have {PROD_RELX}?"]
+    sections = relx_sections(terms, profile)
+    # An option of the profile counts over that of the top level.
+    options = {str(option[0]): option[1] for section in reversed(sections) for option in tuples(section[1])}
+    advice = []
+    if "release" not in options:
+        where, paste = where_to_add("relx", "{release, {NAME, {git, long}}, [APPLICATION]}", first_line(terms, "relx"))
+        advice.append(f"rebar.config has no release; add{where}, with names of yours:\n  {paste}")
+    advice += advise_on_runtime(terms, profile)
+    if options.get("extended_start_script") == "false":
+        where = f"rebar.config:{sections[-1].line}"
+        advice.append(f"{where} turns the extended start script off; write instead:\n  {{extended_start_script, true}}")
+    return advice
+
+
+def advise_on_runtime(terms: Any, profile: str) -> list[str]:
+    """Return how the release gets the Erlang runtime into it, where it has none: its profile is missing, or has other options."""
+    chosen = [p for section in values_of(terms, "profiles") for p in tuples(section) if p[0] == profile]
+    if not chosen and profile != "default":
+        where, paste = where_to_add("profiles", f"{{{profile}, [{PROD_RELX}]}}", first_line(terms, "profiles"))
+        return [f"rebar.config has no profile {profile}; add{where}:\n  {paste}"]
+    sections = relx_sections(terms, profile)
+    if not sections or has_runtime(terms, profile):
+        return []
+    if chosen and not any(values_of(p[1], "relx") for p in chosen):
+        line, place, entry = chosen[0].line, f"inside profile {profile}", PROD_RELX
+    else:
+        line, place, entry = sections[0].line, "at the end of its relx", "{mode, prod}"
+    return [f"rebar.config:{line} makes a release without the Erlang runtime; add {place}:\n  {entry}"]
+
+
+def first_line(terms: Any, key: str) -> int:
+    """Return the line of the first {key, Value} in a list of terms, 0 for none."""
+    return next((t.line for t in tuples(terms) if t[0] == key), 0)

@@ -229,6 +229,16 @@ def test_refused(home: Shell, other: Repo, tmp_path: Path) -> None:
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+def test_a_rebar_config_that_is_no_file(home: Shell, other: Repo) -> None:
+    """Nothing is written: there is no half copy to clear away."""
+    (other.path / "rebar.config").unlink()
+    (other.path / "rebar.config").mkdir()
+    before = other.everything()
+    done = init(home, other, code=2)
+    assert done.err.startswith(f"error: {other.path / 'rebar.config'} is a folder, and should be a file")
+    assert (done.out, other.everything()) == ("", before)
+
+
 def test_what_is_in_the_way_stays(home: Shell, other: Repo) -> None:
     """A link to nowhere, a folder."""
     (other.path / "Dockerfile").symlink_to("nowhere")
@@ -294,7 +304,7 @@ RELX = '{relx, [{release, {tiny, "1"}, [tiny]}, {extended_start_script, true}]}.
     ],
 )
 def test_what_rebar_config_lacks(module: ModuleType, text: str, advice: list[str]) -> None:
-    assert module.relx_advice(text, "prod") == advice
+    assert module.advise_on_rebar_config(text, "prod") == advice
 
 
 def test_no_release_and_no_gitignore(home: Shell, other: Repo) -> None:

@@ -13,7 +13,7 @@ from kit.repos import Repo
 
 from ci.beamdock.advice import find_advice
 from ci.beamdock.consult import read_terms
-from ci.beamdock.init import relx_advice
+from ci.beamdock.init import advise_on_rebar_config
 from ci.beamdock.model import Build
 from ci.beamdock.plans import plan_build, target_tags
 from ci.beamdock.project import read_project
@@ -66,7 +66,7 @@ def test_something_odd_in_each_place(name: str, repo: Repo) -> None:
         repo.write(name, text)
         outcomes.add(type(outcome(repo.path)))
         if name == "rebar.config":
-            assert isinstance(relx_advice(text, "prod"), list)
+            assert isinstance(advise_on_rebar_config(text, "prod"), list)
     assert outcomes == ({Build, str} if name == "rebar.config" else {Build})
 
 
