@@ -152,7 +152,8 @@ def reduce_files(
 ) -> dict[str, bytes]:
     """Return the files without what does not matter: path -> bytes. They stay whole where a script reads them.
 
-    profile: the one that is built; without: the entries of a rebar.config to leave out; locked: the dependencies to leave out."""
+    profile: the one that is built; without: the names of entries of a rebar.config to leave out; locked: the names of dependencies to
+    leave out, since rebar.lock says which versions they have."""
     if files.scripted:
         return dict(files.contents)
     return {**files.contents, **{path: reduce_config(file, profile, without, locked).content for path, file in files.parsed.items()}}
