@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.engines import long
 from kit.repos import TINY_CONFIG, Desk, Repo, refused
 
 
@@ -45,7 +46,7 @@ WRONG_REPOS: dict[str, tuple[Callable[[Repo], None], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_REPOS)
+@pytest.mark.parametrize("name", long(WRONG_REPOS, "unfinished term", "no Erlang"))
 def test_a_repo_that_can_not_be_built(tiny: Desk, name: str) -> None:
     spoil, what, way_out = WRONG_REPOS[name]
     spoil(tiny.repo)
@@ -152,7 +153,7 @@ WRONG_SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_SETTINGS)
+@pytest.mark.parametrize("name", long(WRONG_SETTINGS, *list(WRONG_SETTINGS)[3:]))
 def test_a_wrong_setting(tiny: Desk, name: str) -> None:
     """The error says which, what it should be, and where it stands."""
     text, what, way_out = WRONG_SETTINGS[name]
@@ -173,7 +174,7 @@ WRONG_VARIABLES = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG_VARIABLES)
+@pytest.mark.parametrize("name", long(WRONG_VARIABLES, "RUNTIME_PACKAGES", "PROVENANCE"))
 def test_a_wrong_variable(tiny: Desk, name: str) -> None:
     value, what = WRONG_VARIABLES[name]
     said = tiny.invoke("build", code=2, env={f"INVOKE_BEAMDOCK_{name}": value}).err

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.engines import SECOND_IS_LONG, Engine, poll
+from kit.engines import SECOND_IS_LONG, Engine, long, poll
 from kit.hex import ACME, CORP, HEXPM, Hex, hex_server
 from kit.leaks import contents, layers, leaks, said
 from kit.registry import Registry
@@ -141,7 +141,7 @@ def test_the_hex_config_comes_from_a_variable_or_as_a_secret(person28: Desk, hex
     assert "builder" in person28.invoke("deps-image", f"--build-arg=PROJECT={person28.repo.image}-fresh", env={"HEX_CONFIG": right}).steps
 
 
-@pytest.mark.parametrize("locked", [False, True], ids=["no lock", "locked"])
+@pytest.mark.parametrize("locked", [pytest.param(False, marks=pytest.mark.long), True], ids=["no lock", "locked"])
 def test_who_has_the_dependencies_image_needs_no_key(person28: Desk, hex_pm: Hex, locked: bool) -> None:
     """A machine that gets the builder stage as an image asks no repository for anything."""
     uses(person28, "p1_utils", ", p1_utils", hex_pm.repos(ACME))
@@ -411,7 +411,7 @@ def test_nothing_of_the_credentials_stays(person28: Desk, hex_pm: Hex, ssh: Ssh)
     assert leaks([hex_pm.key, ssh.key.read_text()], places.items()) == []
 
 
-@pytest.mark.parametrize("place", ["layer", "zstd", "base64", "environment", "output"])
+@pytest.mark.parametrize("place", long(("layer", "zstd", "base64", "environment", "output"), "layer", "environment"))
 def test_the_search_finds_what_is_planted(place: str, tmp_path: Path, engine28: Engine, ssh: Ssh) -> None:
     """In a file of a layer, as it is and in base64, whatever compresses the layer; in an ENV; in the output."""
     secret, registry, name = ssh.key.read_text(), Registry(engine28.registry), f"{new_image()}-{place}"

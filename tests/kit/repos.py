@@ -139,10 +139,11 @@ class Desk:
         return self.docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=label=beamdock.project={self.repo.image}", *options).split()
 
     def start(self, *args: str) -> str:
-        """Start a container in the background and wait for its node; its id."""
-        container = self.invoke("run", "--detach", *args).out
-        self.answers(container)
-        return container
+        """Start a container in the background and wait for its node, as the task does, and longer on a busy machine; its id."""
+        done = self.invoke("run", "--detach", *args)
+        if "does not answer yet" in done.err:
+            self.answers(done.out)
+        return done.out
 
     def node(self, container: str, *args: str) -> str:
         """What the release's start script says in a running container."""
