@@ -22,6 +22,8 @@ IGNORES = r"""
 **/*.md|!docs/**/*.md|docs/a/b
 docs|!docs/schema.json
 docs|!docs/a|docs/a/b|!docs/a/b/x.md
+docs|!docs/a/b/x.md|docs/a/b
+docs/a/b/x.md|!docs/a
 docs/*|!docs/a/b/schema.json
 *|!apps
 *|!apps/*/src

@@ -131,6 +131,26 @@ def test_a_signal_at_any_moment(desk: Desk) -> None:
         assert desk.containers() == []
 
 
+def handles(desk: Desk, number: signal.Signals) -> bool:
+    """Does the BEAM of the container handle a signal already? Before that it is ended by it."""
+    (container,) = desk.containers()
+    rows = [row.split() for row in desk.docker("top", container, "-o", "pid,caught,comm").splitlines()]
+    return any("beam" in row[-1] and int(row[1], 16) >> (number - 1) & 1 for row in rows)
+
+
+def test_a_signal_that_the_node_drops(desk: Desk) -> None:
+    """The BEAM drops one that comes before its kernel listens. It is sent again, and the node ends long before it is killed."""
+    for number in 3 * (signal.SIGINT, signal.SIGTERM):
+        with typing(desk, "run") as child:
+            poll(lambda: desk.containers("--filter=status=running"))
+            poll(lambda: handles(desk, signal.SIGTERM))
+            child.kill(number)
+            waiting = time.monotonic()
+            assert ended(child) in (0, 143)
+            assert time.monotonic() - waiting < 9
+        assert desk.containers() == []
+
+
 @SECOND_IS_LONG
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_closed_terminal_leaves_no_container(desk: Desk, number: signal.Signals) -> None:
