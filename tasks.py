@@ -8,7 +8,7 @@
 To copy into a repo with the folder ci/beamdock, the Dockerfile and the .dockerignore. SPDX-License-Identifier: Apache-2.0
 To upgrade: replace this file and the folder by newer ones; settings live in invoke.yaml, under `beamdock:`.
 
-Here is every task, in the order of a day. What they are made of is in the rooms of ci/beamdock.
+Here is every task, in the order of a day. The modules in ci/beamdock, its rooms, are what they are made of.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def not_whole(error: str) -> Exit:
 
 
 def load_package(folder: Path) -> types.ModuleType:
-    """The package of the rooms in a folder, made when it is first asked for. It has a name of its own: a `ci` of the team's, and
-    another copy of ours, stay what they are."""
+    """Return the package of the rooms in a folder, made when it is first asked for.
+
+    It has a name that nothing else has. A plain `import ci.beamdock` would meet a `ci` of the team's, or a second copy of ours.
+    """
     name = f"beamdock_{hashlib.sha256(bytes(folder)).hexdigest()[:12]}"
     if name not in sys.modules:
         file = folder / "__init__.py"
@@ -80,6 +82,8 @@ def rooms(*names: str) -> Iterator[None]:
         sys.modules.update({f"ci.beamdock.{name}": importlib.import_module(f"{package}.{name}") for name in names})
         yield
     except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("ci.beamdock."):
+            raise not_whole(f"{error.name} is imported, and not among the names that rooms() is given") from None
         if error.name and error.name.startswith(f"{package}."):
             raise not_whole(f"{folder / error.name.rpartition('.')[2]}.py is missing") from None
         raise Exit(f"error: Python has no package {error.name}\nhint: pip install invoke python-on-whales pyyaml", code=2) from None
@@ -99,7 +103,7 @@ with rooms(
     "plans project publish record settings start stop tags terms words".split()
 ):
     from ci.beamdock.advice import report_builds, warn_of_run
-    from ci.beamdock.build import build_image
+    from ci.beamdock.build import run_build_plan
     from ci.beamdock.caches import check_cache_words, import_words
     from ci.beamdock.commit import copy_commit, refuse_checkouts, refuse_edits
     from ci.beamdock.configuration import check_configuration, take_environment
@@ -128,17 +132,17 @@ with rooms(
     from ci.beamdock.options import RunOptions, variables_given
     from ci.beamdock.plans import parse_arguments, plan_build, plan_deps_image, target_tags
     from ci.beamdock.project import Project, announce, is_incremental, next_commands, read_project
-    from ci.beamdock.publish import has_deps_image, no_new_tags, push_deps_image, pushed_digest, require_registry, tarball_folder
+    from ci.beamdock.publish import has_deps_image, leave_no_local_tags, push_deps_image, pushed_digest, require_registry, tarball_folder
     from ci.beamdock.record import explain_key, read_record
     from ci.beamdock.settings import FIELDS, check_setting
-    from ci.beamdock.start import Launch, Mode, prepare, start
+    from ci.beamdock.start import Launch, Mode, prepare_container, start_container
     from ci.beamdock.stop import stop_container
     from ci.beamdock.tags import branch_to_push
     from ci.beamdock.terms import format_term
-    from ci.beamdock.words import KEY, PROJECT_LABEL, Out, failure, open_streams, result, told
+    from ci.beamdock.words import KEY, PROJECT_LABEL, Out, errors_told, failure, open_streams, print_result
 
 open_streams()
-with told():
+with errors_told():
     check_configuration(Path(__file__).parent, sys.argv[1:], os.environ)
 ENVIRONMENT = take_environment(os.environ)
 
@@ -164,9 +168,12 @@ def request_of(flags: BuildFlags, target: str, output: Output, **more: Any) -> R
 
 
 def caching_of(flags: ReleaseFlags, project: Project) -> dict[str, Any]:
-    """What the flags of `build` ask for beside that: what it goes on from, and what it leaves."""
+    """The part of a request that is about caches: the last build's files, the caches to import, and the cache to export.
+
+    The flag `cache_to` is None where it is not given, True where it names nothing, or a text.
+    """
     return {
-        "branch": project.branch,
+        "branch": project.branch_or_ci,
         "incremental": flags.incremental and flags.cache_to is None and is_incremental(project),
         "cache_from": tuple(import_words(given) for given in flags.cache_from or ()),
         "exports": flags.cache_to is not None,
@@ -192,11 +199,11 @@ def build(c: Context, flags: ReleaseFlags) -> None:
     plan = plan_build(project, wanted)
     announce(project, f"building {plan.tags[-1]}, release {project.release.name} as {project.settings.profile}", out)
     with report_builds(project, out) as builds:
-        builds += build_image(plan, out)
+        builds += run_build_plan(plan, out)
     if builds and flags.load:
         runs = ("run", "console", "push --branch") if flags.target == "runner" else (f"shell --image {plan.tags[0]}",)
         out.say(f"next: {next_commands(project, *runs)}")
-        result(plan.tags[0])
+        print_result(plan.tags[0])
 
 
 def pack(project: Project, flags: ReleaseFlags) -> None:
@@ -205,7 +212,7 @@ def pack(project: Project, flags: ReleaseFlags) -> None:
         wanted = request_of(flags, "tarball", Output("local", folder=str(folder)), **caching_of(flags, project))
         plan = plan_build(project, wanted)
         announce(project, f"packing release {project.release.name} as {project.settings.profile}", flags.out)
-        builds += build_image(plan, flags.out)
+        builds += run_build_plan(plan, flags.out)
 
 
 def launch_of(flags: RunFlags, mode: Mode, *arguments: str) -> Launch:
@@ -225,9 +232,9 @@ def launch_of(flags: RunFlags, mode: Mode, *arguments: str) -> Launch:
 
 def launch(project: Project, wanted: Launch, out: Out) -> None:
     """Start a container, after a word on what its environment lacks."""
-    prepared = prepare(project, wanted, out)
+    prepared = prepare_container(project, wanted, out)
     warn_of_run(project, variables_given(wanted.options, prepared.image, project.environ), out)
-    start(project, prepared, out)
+    start_container(project, prepared, out)
 
 
 @command(StartFlags)
@@ -295,7 +302,7 @@ def ps(c: Context, flags: Common) -> None:
     project, rows = project_of(c, flags), "table {{.Names}}\t{{.Image}}\t{{.Status}}\t{{.Ports}}"
     require_docker()
     if listed := run_or_print(flags.out, "ps", "--all", f"--filter=label={PROJECT_LABEL}={project.image}", f"--format={rows}"):
-        result(listed.rstrip("\n"))
+        print_result(listed.rstrip("\n"))
 
 
 @command(StopFlags)
@@ -309,7 +316,7 @@ def diff(c: Context, flags: ContainerFlags) -> None:
     """Show what the container has written to its file system"""
     listed = run_or_print(flags.out, "diff", find_container(project_of(c, flags), flags.name, stopped=True).id)
     if written := written_paths(listed):
-        result("\n".join(written))
+        print_result("\n".join(written))
 
 
 @command(PushFlags)
@@ -318,19 +325,19 @@ def push(c: Context, flags: PushFlags) -> None:
     project, out = project_of(c, flags), flags.out
     require_registry(project)
     refuse_edits(project.tree)
-    branch = project.branch if flags.branch is None else branch_to_push(project.branch, flags.branch)
+    branch = project.branch_or_ci if flags.branch is None else branch_to_push(project.branch_or_ci, flags.branch)
     tags = target_tags(project, flags.target, "" if flags.branch is None else branch, flags.tag or ())
     with contextlib.nullcontext(project) if out.dry_run else copy_commit(project) as copied:
         plan = plan_build(copied, request_of(flags, flags.target, PUSHED, tags=tags, branch=branch, exports=True))
         refuse_checkouts(copied, plan.contexts["deps"], flags.force)
         announce(project, f"pushing {project.repository}", out)
-        with no_new_tags(plan, out), report_builds(project, out) as builds:
+        with leave_no_local_tags(plan, out), report_builds(project, out) as builds:
             builds += push_deps_image(plan, out)
-            builds += build_image(plan, out)
+            builds += run_build_plan(plan, out)
     if builds:
         digest = pushed_digest(plan)
         out.say(f"pushed {' and '.join(tag.rsplit(':', 1)[1] for tag in plan.tags)}")
-        result(f"{project.repository}@{digest}")
+        print_result(f"{project.repository}@{digest}")
 
 
 @command(DepsFlags)
@@ -338,12 +345,12 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
     """Build the dependencies alone, as IMAGE:deps-KEY"""
     project, out = project_of(c, flags), flags.out
     plan = plan_deps_image(
-        project, request_of(flags, "builder", PUSHED if flags.push else LOADED, branch=project.branch, exports=flags.push)
+        project, request_of(flags, "builder", PUSHED if flags.push else LOADED, branch=project.branch_or_ci, exports=flags.push)
     )
     if flags.explain:
         explain_key(plan.deps_key, read_record(project))
     if flags.key:
-        result(plan.deps_key.checksum)
+        print_result(plan.deps_key.checksum)
     if flags.key or flags.explain:
         return
     if flags.push:
@@ -352,13 +359,13 @@ def deps_image(c: Context, flags: DepsFlags) -> None:
     if flags.push and not out.dry_run:
         if has_deps_image(plan, out):
             out.say("the registry has them already")
-            result(plan.tags[0])
+            print_result(plan.tags[0])
             return
         plan = plan.with_caches(plan.caches.without_deps_image)  # the registry was asked just now
     with report_builds(project, out) as builds:
-        builds += build_image(plan, out)
+        builds += run_build_plan(plan, out)
     if builds:
-        result(plan.tags[0])
+        print_result(plan.tags[0])
 
 
 @command(Common)
@@ -385,7 +392,7 @@ def config(c: Context, flags: Common) -> None:
         )
         rows.append((name, text.lower() if isinstance(value, bool) else text or "-", source))
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
-    result("\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows))
+    print_result("\n".join(f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}" for row in rows))
 
 
 @command(InitFlags, positional=["dir"])

@@ -29,15 +29,16 @@ from .project import Project
 from .record import Record, place, read_record, why_compiled_again, write_record
 from .screen import Screen
 from .values import join_line
-from .words import Out, failure, result, say
+from .words import Out, failure, print_result, say
 
 # How often a build is run again where it failed for the engine's fault: each of an image's tags can be given by another build at the
 # same moment.
 MOST_REPEATS = 3
 
 
-def build_image(plan: Build, out: Out) -> list[Built]:
-    """Write a build's contexts, run it, and return what it did, as a list of one. A dry run prints the command, and returns none.
+def run_build_plan(plan: Build, out: Out) -> list[Built]:
+    """Run what a plan says: an image, a tarball or the dependencies. Return what that did, as a list of one; a dry run prints the command,
+    and returns none.
 
     Raises Exit where docker is missing or too old (2), and where the build fails (1).
     """
@@ -46,14 +47,16 @@ def build_image(plan: Build, out: Out) -> list[Built]:
     folders = {**plan.contexts, **({ACCESS: plan.access} if plan.access else {})}
     if out.dry_run:
         write_contexts(project.root, project.context_folder, folders)
-        result(shlex.join(command_of(buildx_options(plan.with_caches(plan.caches.without_deps_image), Builder("docker", direct=False)))))
+        # Nobody is asked: the command is for docker's own builder, and compiles the dependencies.
+        plain = plan.with_caches(plan.caches.without_deps_image)
+        print_result(shlex.join(command_of(buildx_options(plain, Builder("docker", direct=False)))))
         return []
     record = read_record(project)
-    builder, plan = settle(plan, record, out)
+    builder, plan = choose_builder_and_caches(plan, record, out)
     write_contexts(project.root, project.context_folder, folders)
     if why := why_compiled_again(plan, record):
         out.say(why)
-    built = run_to_the_end(plan, builder, out)
+    built = run_and_keep_log(plan, builder, out)
     keep_cache(built.plan, built.log, out)
     write_record(built.plan, builder.identity)
     return [built]
@@ -65,7 +68,7 @@ def require_dockerfile(project: Project) -> None:
         raise failure(f"{file} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")
 
 
-def settle(plan: Build, record: Record, out: Out) -> tuple[Builder, Build]:
+def choose_builder_and_caches(plan: Build, record: Record, out: Out) -> tuple[Builder, Build]:
     """Ask docker and the registry, and return what runs the build, and the build with the caches that are of use there.
 
     A build that exports a cache goes by no record: what it takes from nowhere is not in the export.
@@ -77,7 +80,7 @@ def settle(plan: Build, record: Record, out: Out) -> tuple[Builder, Build]:
     builder, answers = require_buildx(*([] if places else question))
     require_export(plan.caches, builder.exports)
     is_compiled = place(builder.identity, plan.inputs.store) in places
-    if image and not is_compiled and not answers:
+    if image and not is_compiled and not answers:  # the record has spoken for another builder
         answers = ask_docker(*question)
     has_image = bool(answers) and not is_compiled and is_deps_image(image, answers[0], out)
     return builder, plan.with_caches(choose_caches(plan.caches, is_compiled, has_image))
@@ -90,7 +93,7 @@ def buildx_options(plan: Build, builder: Builder) -> dict[str, Any]:
     if caches.deps_image:
         contexts["builder"] = f"docker-image://{caches.deps_image}"
     return {
-        "context_path": str(project.files),
+        "context_path": str(project.source_folder),
         "file": str(project.file(settings.dockerfile)),
         "target": request.target,
         "tags": list(plan.tags),
@@ -130,28 +133,28 @@ def output_options(plan: Build, builder: Builder) -> dict[str, Any]:
     return {"output": dict(pair.split("=", 1) for pair in (join_line([f"{name}={value}"]) for name, value in options.items()))}
 
 
-def run_to_the_end(plan: Build, builder: Builder, out: Out) -> Built:
+def run_and_keep_log(plan: Build, builder: Builder, out: Out) -> Built:
     """Run a build, again where that helps, and return what it did. Raises Exit with the reason for people where it fails."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         metadata = Path(folder, "metadata.json")
         more: dict[str, Any] = {"metadata_file": metadata} if os.isatty(2) and not out.quiet else {}
         more |= {"progress": out.progress} if out.progress else {}
-        plan, screen, is_good = run_again_where_it_helps(plan, builder, more, out)
+        plan, screen, is_good = run_with_retries(plan, builder, more, out)
         if not is_good:
-            raise reason_of(plan, screen, out)
+            raise show_failure(plan, screen, out)
         show(screen.end(failed=False, explained=False))
         log = whole_log(screen, metadata) if stages_run(screen.log) else screen.log
     return Built(plan, log, time.monotonic() - began)
 
 
-def run_again_where_it_helps(plan: Build, builder: Builder, more: Mapping[str, Any], out: Out) -> tuple[Build, Screen, bool]:
+def run_with_retries(plan: Build, builder: Builder, more: Mapping[str, Any], out: Out) -> tuple[Build, Screen, bool]:
     """Run a build, and again where it failed for the engine's fault or for a cache's. Return the build of the last run, its screen, and
     whether it succeeded. more: further arguments of python-on-whales."""
     repeats = 0
     while True:
         screen = screen_for(out)
-        if run_build({**buildx_options(plan, builder), **more}, screen):
+        if run_once({**buildx_options(plan, builder), **more}, screen):
             return plan, screen, True
         if repeats < MOST_REPEATS and (fault := engine_fault(screen.log)):
             repeats += 1
@@ -164,15 +167,15 @@ def run_again_where_it_helps(plan: Build, builder: Builder, more: Mapping[str, A
             return plan, screen, False
 
 
-def run_build(options: Mapping[str, Any], screen: Screen) -> bool:
+def run_once(options: Mapping[str, Any], screen: Screen) -> bool:
     """Run a build, and return whether it succeeded; the screen has all that it wrote."""
     words = command_of(options)
     with watched(screen), started(words, stdout=subprocess.DEVNULL) as process:
         return process.wait() == 0
 
 
-def reason_of(plan: Build, screen: Screen, out: Out) -> Exit:
-    """Return the error of a build that has failed, below what is left to show of its output."""
+def show_failure(plan: Build, screen: Screen, out: Out) -> Exit:
+    """Show what is left of a failed build's output, and return its error."""
     error = explain_failure(screen.log, "docker buildx build", plan.project.root, plan.project.settings.dockerfile)
     in_our_words = not isinstance(error, Unexplained)
     show(screen.end(failed=True, explained=in_our_words and "did not complete" in last_error(screen.log)))

@@ -39,7 +39,7 @@ def refuse_edits(tree: Tree) -> None:
 def refuse_checkouts(project: Project, names: Iterable[str], forced: bool) -> None:
     """Raise Exit where files in _checkouts are in no commit: rebar3 takes them instead of a dependency, and git may ignore them.
     names: the files of the deps context; forced: say the files, and go on."""
-    links = [f"_checkouts/{file.name}" for file in (project.files / "_checkouts").glob("*") if file.is_symlink()]
+    links = [f"_checkouts/{file.name}" for file in (project.source_folder / "_checkouts").glob("*") if file.is_symlink()]
     there = {name for name in names if name.startswith("_checkouts/")} | {*links}
     known = git(project.root, "ls-files", "-z", "--recurse-submodules", "--", "_checkouts") if there else b""
     loose = sorted(there - {*known.decode(errors="surrogateescape").split("\0")})

@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.tasks import Task, task
 
 from .signals import stoppable
-from .words import Out, failure, told
+from .words import Out, errors_told, failure
 
 
 def flag(default: Any, about: str, many: bool = False, optional: bool = False) -> Any:
@@ -63,7 +63,7 @@ def command(
     def decorate(body: Callable[[Context, Flags], None]) -> Task[Any]:
 
         def run(c: Context, **values: Any) -> None:
-            with told(), stoppable():
+            with errors_told(), stoppable():
                 given = {name: parse_number(name, values[name]) for name in numbers}
                 body(c, kind(**{**values, **given}))
 

@@ -23,7 +23,7 @@ from invoke.exceptions import Exit
 from .explain import explain_failure
 from .screen import Screen
 from .signals import check_stopped, held, was_stopped
-from .words import Out, failure, result
+from .words import Out, failure, print_result
 
 # The oldest buildx that the tests run on (Engine 26.1, Debian trixie); named contexts and heredocs came in 0.8.
 LEAST_BUILDX = (0, 13)
@@ -199,7 +199,7 @@ def ignored(number: signal.Signals) -> Iterator[None]:
 def run_or_print(out: Out, *words: str) -> str:
     """Run a docker command that changes something, and return its output; a dry run prints it, and returns ''."""
     if out.dry_run:
-        result(shlex.join(["docker", *words]))
+        print_result(shlex.join(["docker", *words]))
         return ""
     return docker(*words)
 
@@ -207,7 +207,7 @@ def run_or_print(out: Out, *words: str) -> str:
 def run_on_terminal(out: Out, words: Sequence[str]) -> None:
     """Run a docker command that a person talks to, or print it in a dry run. Raises Exit with its code where that is not 0."""
     if out.dry_run:
-        result(shlex.join(["docker", *words]))
+        print_result(shlex.join(["docker", *words]))
     elif code := foreground(words):
         raise Exit(code=code if code > 0 else 128 - code)  # as shells say that a signal has ended it
 

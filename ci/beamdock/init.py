@@ -21,7 +21,7 @@ from .consult import TermError, read_terms
 from .files import find_files, read_bytes, read_text, refuse_links, write_whole
 from .rebar import PROD_RELX, has_runtime, relx_sections, where_to_add
 from .terms import tuples, values_of
-from .words import KEY, Out, failure, result
+from .words import KEY, Out, failure, print_result
 
 OURS = re.compile(r"\bbeamdock \d+\.\d+\.\d+")
 CONFIGURATIONS = ("invoke.yaml", "invoke.yml", "invoke.json", "invoke.py")  # Invoke reads the first that exists
@@ -201,7 +201,7 @@ def write_copies(directory: str, copies: Sequence[Copy], out: Out) -> None:
         if copy.there is None:
             if not out.dry_run:
                 write_whole(target / copy.name, copy.content)
-            result(str(target / copy.name))
+            print_result(str(target / copy.name))
         elif copy.is_same:
             out.say(f"unchanged {copy.name}")
         else:

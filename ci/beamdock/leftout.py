@@ -83,7 +83,7 @@ def find_left_out(project: Project) -> tuple[str, dict[str, bool]]:
 
     The build may make a file that git ignores. Nobody knows what `prebuild` and a script make. A secret stays out unless it is named.
     What the ignore file names below the source, as in priv/README.md, is meant to stay out."""
-    root = project.files
+    root = project.source_folder
     file = find_ignore_file(root, project.settings.dockerfile)
     if not file:
         return "", {}

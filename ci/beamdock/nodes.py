@@ -17,7 +17,7 @@ from .containers import Container
 from .docker import client, docker, run_or_print, started
 from .explain import explain_failure
 from .terms import Atom, write_term
-from .words import Out, failure, in_a_line, result, visible
+from .words import Out, failure, in_a_line, print_result, visible
 
 # What the node evaluates: an expression's text, and its value's in lines of hexadecimal digits, "v" or "e" first. The start script
 # asks by erl_call or by nodetool, which print texts each in its own way, and neither tells an exception from a value.
@@ -123,7 +123,7 @@ def print_value(container: Container, expression: str, out: Out) -> None:
     if out.dry_run:
         run_or_print(out, "exec", container.id, "/release", "eval", f"{expression}.")
     else:
-        result(evaluate(container, expression))
+        print_result(evaluate(container, expression))
 
 
 def wait_for_node(identity: str, seconds: float) -> bool:

@@ -28,7 +28,7 @@ def plan_build(project: Project, request: Request) -> Build:
     check_tags(request.tags)
     inputs = read_inputs(project, request)
     labels = image_labels(project, request) if request.target not in ("builder", "tarball") else {}
-    return plan_of(inputs, request, make_deps_key(inputs), labels)
+    return assemble_plan(inputs, request, make_deps_key(inputs), labels)
 
 
 def plan_deps_image(project: Project, request: Request) -> Build:
@@ -39,10 +39,10 @@ def plan_deps_image(project: Project, request: Request) -> Build:
     inputs = read_inputs(project, request)
     key = make_deps_key(inputs)
     tagged = dataclasses.replace(request, tags=(deps_tag(key.checksum), *request.tags))
-    return plan_of(inputs, tagged, key, {DEPS_LABEL: key.checksum})
+    return assemble_plan(inputs, tagged, key, {DEPS_LABEL: key.checksum})
 
 
-def plan_of(inputs: Inputs, request: Request, key: DepsKey, labels: Mapping[str, str]) -> Build:
+def assemble_plan(inputs: Inputs, request: Request, key: DepsKey, labels: Mapping[str, str]) -> Build:
     project = inputs.project
     return Build(
         inputs=inputs,
@@ -65,7 +65,7 @@ def read_inputs(project: Project, request: Request) -> Inputs:
         raise failure(f"the build argument {too_long} has more than {MOST_BYTES} bytes", "what is longer belongs into a file")
     if target in ("runner", "tarball"):
         refuse_left_out(project)
-    files = dependency_files(project.files, settings, project.rebar_config)
+    files = dependency_files(project.source_folder, settings, project.rebar_config)
     if request.incremental and not request.no_cache:
         build_args.update(incremental_arguments(project, build_args, files, target))
     contexts = {"deps": reduce_files(files, settings.profile), "authority": read_authority(project)}
@@ -97,7 +97,7 @@ def arguments_of_settings(project: Project) -> dict[str, str]:
 
 def version_history(project: Project) -> dict[str, bytes]:
     """Return the git folder from which the build reads its version: path -> content."""
-    sources = [read_text(file) for file in find_files(project.files, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
+    sources = [read_text(file) for file in find_files(project.source_folder, "src/*.app.src", "*/src/*.app.src", "*/*/src/*.app.src")]
     need = history_needed(project.release.version, project.scripted, sources)
     return git_context(project.root, need, project.tree.commit)
 

@@ -46,7 +46,7 @@ class Project:
         return self.settings.image or (name if re.fullmatch(PATH, name) else re.sub(r"[^a-z0-9]+", "-", name).strip("-")) or "release"
 
     @property
-    def branch(self) -> str:
+    def branch_or_ci(self) -> str:
         """The branch that is checked out, or that CI says it is building; '' where neither is known."""
         return current_branch(self.tree, self.environ)
 
@@ -61,14 +61,14 @@ class Project:
         return self.tree.commit + ("-dirty" if self.tree.dirty else "")
 
     @property
-    def files(self) -> Path:
+    def source_folder(self) -> Path:
         """The folder that a build's files are read from: the project's, or for a push a copy of it."""
         return self.copy or self.root
 
     def file(self, name: str) -> Path:
         """Return where a file is read that a setting names, from the project's folder or below ~."""
         file = Path(os.path.normpath(self.root / expand_home(name, f"under `{KEY}:` in invoke.yaml")))
-        return self.files / file.relative_to(self.root) if file.is_relative_to(self.root) else file
+        return self.source_folder / file.relative_to(self.root) if file.is_relative_to(self.root) else file
 
     @property
     def context_folder(self) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from .build import build_image
+from .build import run_build_plan
 from .caches import deps_image_question, is_deps_image
 from .docker import ask_docker, docker
 from .explain import RegistryFailure
@@ -22,7 +22,7 @@ from .progress import Built
 from .project import Project
 from .signals import held
 from .tags import deps_branch_tag
-from .words import KEY, Out, failure, result
+from .words import KEY, Out, failure, print_result
 
 
 def require_registry(project: Project) -> None:
@@ -56,7 +56,7 @@ def push_deps_image(plan: Build, out: Out) -> list[Built]:
         if request.no_cache or request.pull or not has_deps_image(plan, out):
             wanted = plan_deps_image(plan.project, dataclasses.replace(request, tags=tuple(aliases)))
             # The registry was asked just now.
-            return build_image(wanted.with_caches(wanted.caches.without_deps_image), out)
+            return run_build_plan(wanted.with_caches(wanted.caches.without_deps_image), out)
         for tag in aliases:
             docker("buildx", "imagetools", "create", "--tag", f"{plan.project.repository}:{tag}", plan.caches.deps_image)
     except RegistryFailure:
@@ -72,8 +72,8 @@ def local_tags(project: Project) -> set[str]:
 
 
 @contextlib.contextmanager
-def no_new_tags(plan: Build, out: Out) -> Iterator[None]:
-    """Leave no tag of a push in the engine that was not there before.
+def leave_no_local_tags(plan: Build, out: Out) -> Iterator[None]:
+    """Remove the tags from the engine afterwards that a push has left there.
 
     On overlay2 an image passes through the engine, whether or not the registry takes it, and stays where the push is stopped.
     """
@@ -113,6 +113,6 @@ def tarball_folder(project: Project, given: Path, out: Out) -> Iterator[Path]:
         yield own
         make_folder(given)
         for file in own.iterdir():
-            result(shutil.move(str(file), str(given / file.name)))
+            print_result(shutil.move(str(file), str(given / file.name)))
     finally:
         shutil.rmtree(own, ignore_errors=True)

@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from .files import read_bytes, write_whole
 from .model import Build, DepsKey
 from .project import Project
-from .words import in_a_line, result
+from .words import in_a_line, print_result
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def explain_key(key: DepsKey, record: Record) -> None:
     ]
     width = max(len(in_a_line(name)) for name, _, _ in rows)
     for name, digest, how in rows:
-        result(f"{in_a_line(name):<{width}}  {digest:<12}  {how}".rstrip())
+        print_result(f"{in_a_line(name):<{width}}  {digest:<12}  {how}".rstrip())
 
 
 def why_compiled_again(plan: Build, record: Record) -> str:

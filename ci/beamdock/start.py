@@ -20,7 +20,7 @@ from .project import Project, next_commands
 from .signals import Stopped, deal_with_stop, held, was_stopped
 from .stop import ends_within, stop_in_order
 from .tags import branch_tag
-from .words import WRITABLE_LABEL, Out, failure, result, say
+from .words import WRITABLE_LABEL, Out, failure, print_result, say
 
 # How many seconds a node is waited for, and how many an orderly stop may take.
 STARTING, STOPPING = 10, 30
@@ -57,7 +57,7 @@ class Prepared:
     words: tuple[str, ...]
 
 
-def prepare(project: Project, launch: Launch, out: Out) -> Prepared:
+def prepare_container(project: Project, launch: Launch, out: Out) -> Prepared:
     """Look whether a container of the release can be started, and plan its command. One of its name that has ended is removed. Raises Exit
     where the options or the image don't allow it, or where its name is taken."""
     check_options(launch.options, launch.name)
@@ -70,7 +70,7 @@ def prepare(project: Project, launch: Launch, out: Out) -> Prepared:
     return Prepared(launch, image, name, tuple(words))
 
 
-def start(project: Project, prepared: Prepared, out: Out) -> None:
+def start_container(project: Project, prepared: Prepared, out: Out) -> None:
     """Start a container, and see it through: to its end, or detached until its node has started. A dry run prints the command. Raises Exit
     with the container's own code where it ends in the foreground."""
     mode, name = prepared.launch.mode, prepared.name
@@ -85,7 +85,7 @@ def start(project: Project, prepared: Prepared, out: Out) -> None:
         identity = start_detached(prepared, out)
         ports = docker("port", identity).strip().replace("\n", ", ")
         out.say(f"started {about}{ports and f': {ports}'}\nnext: {next_commands(project, 'logs -f', 'attach', 'stop')}")
-        result(identity)
+        print_result(identity)
     else:
         follow(prepared)
 

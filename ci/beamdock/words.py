@@ -96,8 +96,8 @@ def say(text: str, quiet: bool = False) -> None:
             silence(2)
 
 
-def result(text: str) -> None:
-    """A result, on stdout. Whoever reads it may stop before its end: `invoke config | head -1`."""
+def print_result(text: str) -> None:
+    """Print a result, on stdout. Whoever reads it may stop before its end: `invoke config | head -1`."""
     try:
         write(sys.stdout, f"{text}\n")
     except BrokenPipeError:
@@ -126,7 +126,7 @@ class Out:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def errors_told() -> Iterator[None]:
     """Say how what is done meanwhile fails. What the system refuses, and no room has words for, is an error with the file's name."""
     try:
         yield

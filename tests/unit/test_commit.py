@@ -53,11 +53,11 @@ def test_the_copy_is_the_tree(repo: Repo) -> None:
     repo.write("_build/default/lib/x.beam", "x")
     os.utime(repo.path / "src" / "c.erl", (1, 1))
     with copy_commit(of(repo)) as made:
-        assert made.files.name == repo.path.name
-        assert listed(made.files) == listed(repo.path)
-        assert not (made.files / "_build").exists()
+        assert made.source_folder.name == repo.path.name
+        assert listed(made.source_folder) == listed(repo.path)
+        assert not (made.source_folder / "_build").exists()
         assert (made.root, made.context_folder) == (repo.path, repo.path / "_build" / "beamdock")
-    assert not made.files.exists()
+    assert not made.source_folder.exists()
 
 
 def test_what_docker_is_not_sent_is_not_copied(repo: Repo) -> None:
@@ -70,7 +70,7 @@ def test_what_docker_is_not_sent_is_not_copied(repo: Repo) -> None:
     repo.commit()
     made = dataclasses.replace(of(repo), settings=Settings(certificate_authority="config/company.pem"))
     with copy_commit(made) as made:
-        files = {str(f.relative_to(made.files)) for f in made.files.rglob("*") if f.is_file()}
+        files = {str(f.relative_to(made.source_folder)) for f in made.source_folder.rglob("*") if f.is_file()}
     assert files == {"src/a.erl", "docs/schema.json", "Dockerfile", ".dockerignore", "rebar.config", "rebar.lock", "config/company.pem"}
 
 
@@ -80,8 +80,8 @@ def test_without_an_ignore_file(repo: Repo) -> None:
     repo.write("_build/default/lib/x.beam", "x")
     repo.commit()
     with copy_commit(of(repo)) as made:
-        assert (made.files / "_build" / "default" / "lib" / "x.beam").exists()
-        assert not (made.files / "_build" / "beamdock").exists()
+        assert (made.source_folder / "_build" / "default" / "lib" / "x.beam").exists()
+        assert not (made.source_folder / "_build" / "beamdock").exists()
 
 
 def test_an_edit_does_not_reach_the_copy(repo: Repo) -> None:
@@ -126,7 +126,7 @@ def test_a_submodule(repo: Repo) -> None:
     git(repo.path, "submodule", "--quiet", "add", str(theirs), "lib/x")
     repo.commit()
     with copy_commit(of(repo)) as made:
-        assert (made.files / "lib/x/x.erl").read_text() == "-module(x)."
+        assert (made.source_folder / "lib/x/x.erl").read_text() == "-module(x)."
     repo.write("lib/x/x.erl", "edited")
     with pytest.raises(Exit, match=r"1 file differs from the commit \(lib/x\)"), copy_commit(of(repo)):
         pytest.fail("it was built")
@@ -137,10 +137,10 @@ def test_two_at_once_and_what_a_killed_one_left(repo: Repo) -> None:
     repo.write(".dockerignore", "_build\n.git\n")
     repo.commit()
     with copy_commit(of(repo)) as first, copy_commit(of(repo)) as second:
-        assert first.files != second.files
-        assert listed(first.files) == listed(second.files) == listed(repo.path)
+        assert first.source_folder != second.source_folder
+        assert listed(first.source_folder) == listed(second.source_folder) == listed(repo.path)
     with copy_commit(of(repo)) as third:
-        assert third.files == first.files
+        assert third.source_folder == first.source_folder
 
 
 def test_checkouts_that_are_in_no_commit(shell: Shell) -> None:

@@ -215,9 +215,9 @@ def test_with_a_folder_of_another_version(shell: Shell) -> None:
     shell.repo.edit("tasks.py", f'"{tasks.VERSION}"', '"9.0.0"')
     assert re.fullmatch(rf"error: {rooms}/\w+\.py is not of version 9\.0\.0, as tasks\.py is\n{WHOLE}", shell.invoke("--list", code=2).err)
     shell.repo.edit("tasks.py", '"9.0.0"', f'"{tasks.VERSION}"')
-    shell.repo.edit("ci/beamdock/words.py", "def told(", "def tells(")
+    shell.repo.edit("ci/beamdock/words.py", "def errors_told(", "def errors_said(")
     assert shell.invoke("config", code=2).err == (
-        f"error: {rooms}/words.py can't be loaded: cannot import name 'told' from 'ci.beamdock.words' ({rooms}/words.py)\n{WHOLE}"
+        f"error: {rooms}/words.py can't be loaded: cannot import name 'errors_told' from 'ci.beamdock.words' ({rooms}/words.py)\n{WHOLE}"
     )
 
 
