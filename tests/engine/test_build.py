@@ -234,15 +234,6 @@ def test_tag_elsewhere_builds_nothing(tiny: Desk) -> None:
     assert (done.steps, tiny.engine.ids(done.out)) == ([], before)
 
 
-def test_edits_that_a_release_does_not_read(tiny: Desk) -> None:
-    tiny.invoke("build")
-    for name in ("README.md", "tests/unit/test_x.py", "test/tiny_SUITE.erl", ".github/workflows/ci.yml", "doc/x.txt"):
-        tiny.repo.write(name, "new")
-    assert tiny.invoke("build").steps == []
-    tiny.repo.edit("invoke.yaml", "beamdock:", "# a comment\nbeamdock:")
-    assert tiny.invoke("build").steps == []
-
-
 def test_a_commit_of_documents_compiles_nothing(tiny: Desk) -> None:
     """It is another version: that is written into the release, which is looked at again. In CI too, where all is from nothing."""
     desk, unused = tiny, "function f/0 is unused"  # what the compiler says, whenever it compiles this
@@ -258,22 +249,24 @@ def test_a_commit_of_documents_compiles_nothing(tiny: Desk) -> None:
         assert unused not in done.err
 
 
-def test_source_edit_leaves_the_dependencies(tiny: Desk) -> None:
-    """The edit is in the image, and neither the toolchain nor the dependencies were made again."""
+def test_what_an_edit_builds_again(tiny: Desk) -> None:
+    """Nothing, of what a release does not read. Of a source, neither the toolchain nor the dependencies, and the edit is in the image. Of
+    the dependencies, these."""
     desk = tiny
     desk.invoke("build")
+    for name in ("README.md", "tests/unit/test_x.py", "test/tiny_SUITE.erl", ".github/workflows/ci.yml", "doc/x.txt"):
+        desk.repo.write(name, "new")
+    assert desk.invoke("build").steps == []
+    desk.repo.edit("invoke.yaml", "beamdock:", "# a comment\nbeamdock:")
+    assert desk.invoke("build").steps == []
     desk.repo.edit("src/tiny.erl", "42", "43")
     done = desk.invoke("build")
     assert done.steps == ["checked", "releaser"]
     assert not {"base", "builder", "runner_base"} & set(done.steps)
     container = desk.start()
     assert desk.node(container, "eval", "tiny:answer().") == "43"
-
-
-def test_a_dependency_edit_makes_them_again(tiny: Desk) -> None:
-    tiny.invoke("build")
-    tiny.repo.edit("rebar.config", "{erl_opts, [debug_info]}.", "{erl_opts, [debug_info]}.\n{deps, []}.")
-    assert "builder" in tiny.invoke("build").steps
+    desk.repo.edit("rebar.config", "{erl_opts, [debug_info]}.", "{erl_opts, [debug_info]}.\n{deps, []}.")
+    assert "builder" in desk.invoke("build").steps
 
 
 def test_worktree(tiny: Desk) -> None:
