@@ -138,6 +138,7 @@ def handles(desk: Desk, number: signal.Signals) -> bool:
     return any("beam" in row[-1] and int(row[1], 16) >> (number - 1) & 1 for row in rows)
 
 
+@SECOND_IS_LONG
 def test_a_signal_that_the_node_drops(desk: Desk) -> None:
     """The BEAM drops one that comes before its kernel listens. It is sent again, and the node ends long before it is killed."""
     for number in 3 * (signal.SIGINT, signal.SIGTERM):
