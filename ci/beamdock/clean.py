@@ -195,7 +195,7 @@ def read_layers(images: Iterable[Image]) -> set[Layer]:
 def empty_mounts(project: Project, out: Out) -> dict[str, int]:
     """Empty the project's cache mounts that no build holds. Return those that were emptied, with the bytes that went: id -> bytes. A dry
     run prints the command, and empties none."""
-    full = measure_mounts(find_mounts(project.dockerfile, project.image.replace("/", "-")))
+    full = measure_mounts(find_mounts(project.dockerfile, project.mounts_prefix))
     if not full:
         return {}
     files = {"Dockerfile": emptying_dockerfile(choose_base(project.settings, project.dockerfile), full).encode()}

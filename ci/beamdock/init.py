@@ -18,7 +18,7 @@ from typing import Any, Optional
 import yaml
 
 from .consult import TermError, read_terms
-from .files import find_files, read_bytes, read_text, refuse_links, write_whole
+from .files import find_files, read_bytes, read_text, refuse_links, require_folder, write_whole
 from .rebar import PROD_RELX, has_runtime, relx_sections, where_to_add
 from .terms import tuples, values_of
 from .words import KEY, Out, failure, print_result
@@ -79,6 +79,7 @@ def init_repo(tasks: Path, directory: str, with_ci: bool, out: Out) -> None:
     copies = plan_copies(target, sources, names)
     for copy in copies:
         refuse_links(target, (target / copy.name).parent)
+        require_folder((target / copy.name).parent, f"of {copy.name}")
     advice = [  # on what is there now, so before anything is written
         *advise_on_rebar_config(read_text(target / "rebar.config"), str(settings.get("profile", "prod"))),
         *advise_on_setting(target, names.dockerfile, settings),

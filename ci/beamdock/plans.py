@@ -82,7 +82,7 @@ def arguments_of_settings(project: Project) -> dict[str, str]:
         "RUN_BASE": settings.run_base,
         "PROFILE": settings.profile,
         "RELEASE": project.release.name,
-        "PROJECT": project.image.replace("/", "-"),
+        "PROJECT": project.mounts_prefix,
         "BUILD_PACKAGES": " ".join(settings.build_packages),
         "RUNTIME_PACKAGES": " ".join(settings.runtime_packages),
         "DEBIAN_MIRROR": settings.debian_mirror,

@@ -51,6 +51,11 @@ class Project:
         return current_branch(self.tree, self.environ)
 
     @property
+    def mounts_prefix(self) -> str:
+        """How the ids of this project's cache mounts begin, in the Dockerfile."""
+        return self.image.replace("/", "-")
+
+    @property
     def repository(self) -> str:
         """The image's name with the registry's before it, where there is one."""
         return "/".join(part for part in (self.settings.registry, self.image) if part)
@@ -85,7 +90,7 @@ def read_project(
     environment: INVOKE_BEAMDOCK_NAME, by the setting's name; environ: all other variables.
     overrides: values that flags called like the setting give; none is empty.
     Raises Exit where there is no project, where a setting or rebar.config can't be, and where git finds no commit."""
-    root = find_root(home, Path.cwd())
+    root = find_root(home)
     values, lines = read_configuration(home, root, configured)
     settings, sources = merge_settings(values, environment, lines)
     settings, sources = override_settings(settings, sources, {name: (value, f"--{name}") for name, value in overrides.items()})
@@ -101,12 +106,16 @@ def read_project(
     return Project(root, settings, sources, config, release, scripted, read_tree(root), dockerfile, environ)
 
 
-def find_root(home: Path, here: Path) -> Path:
-    """Find the project's folder: the one with a rebar.config, from the folder of tasks.py upwards, else from here upwards. Raises Exit
-    where there is none."""
-    for folder in (home, *home.parents, here, *here.parents):
-        if os.path.lexists(folder / "rebar.config"):
-            return folder
+def with_rebar_config(folder: Path) -> Optional[Path]:
+    """Return the folder of a rebar.config: this one, or the next above it; None where there is none."""
+    return next((each for each in (folder, *folder.parents) if os.path.lexists(each / "rebar.config")), None)
+
+
+def find_root(home: Path) -> Path:
+    """Find the project's folder: the one with a rebar.config, from the folder of tasks.py upwards, else from the working directory
+    upwards. Raises Exit where there is none."""
+    if root := with_rebar_config(home) or with_rebar_config(Path.cwd()):  # the second may be gone, and is seldom asked for
+        return root
     below = sorted(f.parent.relative_to(home) for pattern in ("*/rebar.config", "*/*/rebar.config") for f in home.glob(pattern))
     hint = f"is {below[0]} the project? Move tasks.py with its folder there, and `cd {below[0]}`" if below else "tasks.py belongs beside it"
     raise failure(f"there is no rebar.config in {home}, nor above it", hint)

@@ -630,7 +630,7 @@ INITS: list[tuple[str, dict[str, Thing], int, str]] = [
     ("Dockerfile is a pipe", {"Dockerfile": pipe}, 0, ""),
     ("Dockerfile leads nowhere", {"Dockerfile": link("nowhere")}, 0, ""),
     ("Dockerfile is unreadable", {"Dockerfile": unreadable("")}, 2, "Dockerfile can't be read"),
-    ("ci is a file", {"ci": ""}, 1, "ci is no folder"),
+    ("ci is a file", {"ci": ""}, 2, "ci is no folder"),
     ("ci leads nowhere", {"ci": link("nowhere")}, 2, "ci is a link to nowhere"),
     ("rebar.config is a folder", {"rebar.config": folder}, 2, "rebar.config is a folder"),
     ("rebar.config is a pipe", {"rebar.config": pipe}, 2, "rebar.config is a pipe"),
