@@ -58,11 +58,14 @@ def load_package(folder: Path) -> types.ModuleType:
             raise not_whole(f"{file} is missing")
         text = file.read_bytes()
         if not text.startswith(f'"""beamdock {VERSION}:'.encode()):
-            raise not_whole(f"{file} is not of version {VERSION}, as tasks.py is")
+            raise not_whole(f"{file} can't be loaded: it is not of version {VERSION}, as tasks.py is")
         package = types.ModuleType(name)
         package.__path__ = [str(folder)]
-        exec(compile(text, file, "exec"), vars(package))
-        package.prepare(VERSION, Path(__file__).absolute().parent)
+        try:
+            exec(compile(text, file, "exec"), vars(package))
+            package.prepare(VERSION, Path(__file__).absolute().parent)
+        except (AttributeError, NameError, SyntaxError) as error:  # the file ends too early
+            raise not_whole(f"{file} can't be loaded: {error}") from None
         sys.modules[name] = package
     return sys.modules[name]
 

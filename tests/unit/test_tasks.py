@@ -189,7 +189,7 @@ def test_without_its_folder(shell: Shell) -> None:
 def test_with_half_of_its_folder(shell: Shell) -> None:
     """A room is missing, or ends in the middle: one that all tasks need, and one that a single task needs."""
     rooms = shell.path / "ci" / "beamdock"
-    for room, task in (("words.py", "config"), ("files.py", "--list"), ("init.py", "init .")):
+    for room, task in (("words.py", "config"), ("files.py", "--list"), ("init.py", "init ."), ("__init__.py", "config")):
         text = (rooms / room).read_text()
         (rooms / room).unlink()
         assert shell.invoke(*task.split(), code=2).err == f"error: {rooms}/{room} is missing\n{WHOLE}"
@@ -202,6 +202,14 @@ def test_with_half_of_its_folder(shell: Shell) -> None:
             == f"error: {rooms}/{room} can't be loaded: it is not of version {tasks.VERSION}, as tasks.py is\n{WHOLE}"
         )
         (rooms / room).write_text(text)
+
+
+def test_with_a_folder_that_ends_before_its_loader(shell: Shell) -> None:
+    text = (shell.path / "ci" / "beamdock" / "__init__.py").read_text()
+    for cut in ("def prepare", "class RoomLoader"):
+        shell.repo.write("ci/beamdock/__init__.py", text[: text.index(cut)])
+        said = shell.invoke("--list", code=2).err
+        assert re.fullmatch(rf"error: {shell.path}/ci/beamdock/__init__\.py can't be loaded: .+\n{WHOLE}", said)
 
 
 def test_with_a_folder_of_another_version(shell: Shell) -> None:
