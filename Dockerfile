@@ -154,8 +154,8 @@ entries(Profile) -> ["lib/" ++ F || F <- ls(Profile ++ "/lib"), F =/= ".rebar3"]
 dependencies(Known, State, Base, Profile, Command) ->
     Before = maps:get(libraries, Known, #{}),
     Locks = locks(),
-    Before =:= #{} orelse sh(unpack(State ++ "/libraries.tar", Base)),
-    Before =/= #{} orelse seed(State, Base, Locks),
+    Known =:= #{} orelse sh(unpack(State ++ "/libraries.tar", Base)),
+    Known =/= #{} orelse seed(State, Base, Locks),
     Partial = maps:get(partial, Known, false),
     % rebar3 looks at versions alone, and two sources may have the same.
     Old = maps:get(locks, Known, #{}),
@@ -567,7 +567,7 @@ lines=$(flat < "$said")
 # rebar3 does not show what git says, so git is asked again.
 url=$(echo "$lines" | sed -nE "s/^(Failed to fetch and copy dep:|Errors loading plugin \{$plugin,) *\{git[^\"]*\"([^\"]*)\".*/\2/p" | tail -n 1)
 if [ -n "$url" ]; then
-  what="$(echo "$lines" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $(echo "$url" | sed 's#\(https\{0,1\}://\)[^@/]*@#\1#')"
+  what="$(echo "$lines" | grep -F "\"$url\"" | sed -n 's/^Fetching \([^ ]*\) (from.*/\1/p' | tail -n 1) can't be fetched from $(echo "$url" | sed 's#\(https\{0,1\}://\)[^@/]*@#\1#')"
   reason=$(git ls-remote "$url" 2>&1 >/dev/null) || true
 else
   what="$(echo "$lines" | sed -n 's/^Compiling \([^ ]*\).*/\1/p' | tail -n 1) can't fetch what it needs"

@@ -145,15 +145,19 @@ def test_another_package_of_the_toolchain(shop: Shop) -> None:
 
 
 def test_what_a_failed_step_leaves(shop: Shop) -> None:
-    """A dependency does not compile: what was fetched, and what was compiled whole, is there at the next try, and at the one after."""
+    """A dependency does not compile: what was fetched, and a plugin that was compiled, is there at the next try, and at the one after."""
+    shop.host.library("tool", {**needs("tool"), "rebar.config": "{pre_hooks, [{compile, \"echo 'the plugin is compiled'\"}]}.\n"})
     shop.host.library("plain", {**needs("plain"), "src/plain.erl": "-module(plain).\n-export(.\n"}, "v2")
     shop.tags["plain"] = "v2"
     shop.configure()
-    shop.desk.invoke("build", code=1)
+    with (shop.desk.repo.path / "rebar.config").open("a") as config:
+        config.write(f"{{plugins, [{shop.host.dependency('tool')}]}}.\n")
+    assert "the plugin is compiled" in shop.desk.invoke("build", code=1).err
     asked = len(shop.host.fetched())
     for _ in range(2):
         said = shop.desk.invoke("build", code=1).err
         assert shop.host.fetched()[asked:] == []
+        assert "the plugin is compiled" not in said
     assert said.splitlines()[-2].startswith("error: ") and "plain.erl" in said
     shop.bump("plain")
     assert shop.as_from_nothing({})[1] == ["plain"]

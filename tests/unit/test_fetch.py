@@ -154,6 +154,20 @@ def test_no_key_of_a_repository_is_repeated(tmp_path: Path) -> None:
     assert "s3cr3t" not in unfetched(tmp_path, NOT_LOADED, crash + NOT_LOADED, "badconf")
 
 
+LOST = """\
+===> Fetching lost (from {git,"git://127.0.0.1:1/lost",{tag,"v2"}})
+===> Errors loading plugin {lost,{git,"git://127.0.0.1:1/lost",
+                                      {tag,"v2"}}}. Run rebar3 with DEBUG=1 set to see errors.
+===> Fetching word (from {git,"git://127.0.0.1:1/word",
+               {tag,"v1"}})
+"""
+
+
+def test_a_plugin_that_git_can_not_fetch_is_named(tmp_path: Path) -> None:
+    """And not the dependency that was fetched after it."""
+    assert unfetched(tmp_path, LOST, "", "lost").startswith("error: lost can't be fetched from git://127.0.0.1:1/lost: ")
+
+
 HOOK = """\
 ===> Running hooks for compile in app zlast (/app/_build/default/lib/zlast) with configuration:
 ===> 	{pre_hooks, []}.
