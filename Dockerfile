@@ -187,13 +187,19 @@ dependencies(Known, State, Base, Profile, Command) ->
 %% where nothing could be fetched.
 leave(State, Known, Base, Profile, Locks, Code) ->
     Libraries = libraries(Base, Profile),
-    Whole = [L || L <- maps:keys(Libraries), filelib:wildcard(L ++ "/ebin/*.app") =/= []],
+    Whole = [L || L <- maps:keys(Libraries), is_whole(L)],
     [sh(["rm -rf ", q(L ++ "/ebin")]) || L <- maps:keys(Libraries) -- Whole],
     Old = maps:get(locks, Known, #{}),
     Pin = fun(L, In) -> maps:get(filename:basename(L), In, none) end,
     Lost = [L || L <- maps:keys(maps:get(libraries, Known, #{})) -- Whole, Pin(L, Old) =:= Pin(L, Locks)],
     Lost =/= [] orelse save(State, #{libraries => maps:with(Whole, Libraries), locks => Locks, partial => true}, own(Base)),
     halt(Code).
+
+%% rebar3 writes the .app files when all dependencies are compiled, so that after a failure the beams alone tell.
+is_whole(Library) ->
+    Modules = [filename:basename(F, ".erl") || F <- filelib:wildcard(Library ++ "/src/**/*.erl")],
+    Missing = [M || M <- Modules, not filelib:is_file(Library ++ "/ebin/" ++ M ++ ".beam")],
+    filelib:wildcard(Library ++ "/ebin/*.app") =/= [] orelse (Modules =/= [] andalso Missing =:= []).
 
 %% Another state of the project, with other packages in its toolchain, say: what git has fetched for it can stay where the lock
 %% wants that very commit, without what was compiled in it. Packages of Hex are in rebar3's own cache.
@@ -504,11 +510,19 @@ packages=${REBAR_CACHE_DIR:-/root/.cache/rebar3}/hex/packages.idx
 said=$(mktemp)
 code=$(mktemp)
 lost=$(mktemp)
-process=$(mktemp)
-trap 'rm -f "$said" "$code" "$lost" "$process" /root/.config/rebar3/hex.config' EXIT
+trap 'rm -f "$said" "$code" "$lost" /root/.config/rebar3/hex.config' EXIT
 # rebar3 goes on without a plugin. That would be what is cached, whatever credentials come next: one of rebar.config's own must be
-# there. It says so before it compiles the dependencies, which may take minutes: they are not begun.
-{ sh -c 'echo $$ > "$0"; exec "$@"' "$process" "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | while IFS= read -r line; do
+# there. It says so before it compiles the dependencies, which may take minutes: they are not begun. `resume`, which waits for
+# rebar3 at a desk, keeps what is there.
+end_rebar3() {
+  for each in /proc/[0-9]*; do
+    case $(tr '\0' ' ' < "$each/cmdline" 2>/dev/null) in
+      *beam*' resume main '*) ;;
+      *beam*' --deps_only'*) kill -9 "${each#/proc/}" 2>/dev/null || true ;;
+    esac
+  done
+}
+{ "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | while IFS= read -r line; do
   printf '%s\n' "$line"
   printf '%s\n' "$line" >> "$said"
   case $line in
@@ -516,7 +530,7 @@ trap 'rm -f "$said" "$code" "$lost" "$process" /root/.config/rebar3/hex.config' 
       name=$(echo "$line" | sed 's/^===> Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/')
       if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then echo "$name" > "$lost"; fi
       ;;
-    '===> Compiling '*) if [ -s "$lost" ]; then kill -9 "$(cat "$process")" 2>/dev/null || true; fi ;;
+    '===> Compiling '*) if [ -s "$lost" ]; then end_rebar3; fi ;;
   esac
 done
 plugin=$(cat "$lost")

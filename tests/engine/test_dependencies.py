@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -145,13 +146,18 @@ def test_another_package_of_the_toolchain(shop: Shop) -> None:
 
 
 def test_what_a_failed_step_leaves(shop: Shop) -> None:
-    """A dependency does not compile: what was fetched, and a plugin that was compiled, is there at the next try, and at the one after."""
+    """A dependency does not compile: what was fetched, and what was compiled whole, a plugin too, is there at the next try, and at the
+    one after. When it compiles, it is the only one that does."""
+
+    def with_plugin() -> None:
+        with (shop.desk.repo.path / "rebar.config").open("a") as config:
+            config.write(f"{{plugins, [{shop.host.dependency('tool')}]}}.\n")
+
     shop.host.library("tool", {**needs("tool"), "rebar.config": "{pre_hooks, [{compile, \"echo 'the plugin is compiled'\"}]}.\n"})
     shop.host.library("plain", {**needs("plain"), "src/plain.erl": "-module(plain).\n-export(.\n"}, "v2")
     shop.tags["plain"] = "v2"
     shop.configure()
-    with (shop.desk.repo.path / "rebar.config").open("a") as config:
-        config.write(f"{{plugins, [{shop.host.dependency('tool')}]}}.\n")
+    with_plugin()
     assert "the plugin is compiled" in shop.desk.invoke("build", code=1).err
     asked = len(shop.host.fetched())
     for _ in range(2):
@@ -160,7 +166,21 @@ def test_what_a_failed_step_leaves(shop: Shop) -> None:
         assert "the plugin is compiled" not in said
     assert said.splitlines()[-2].startswith("error: ") and "plain.erl" in said
     shop.bump("plain")
+    with_plugin()
+    assert ": dependencies compiled (1 module), " in shop.desk.invoke("build").err
+    shop.bump("plain")
     assert shop.as_from_nothing({})[1] == ["plain"]
+
+
+def test_a_plugin_that_is_not_there(shop: Shop) -> None:
+    """No dependency is compiled without it, and none is fetched again at the next try."""
+    with (shop.desk.repo.path / "rebar.config").open("a") as config:
+        config.write('{plugins, [{lost, {git, "git://127.0.0.1:1/lost", {tag, "v1"}}}]}.\n')
+    for _ in range(2):
+        said = shop.desk.invoke("build", code=1).err
+        assert said.splitlines()[-2].startswith("error: lost can't be fetched from git://127.0.0.1:1/lost")
+        assert len(re.findall("===> Compiling (?!_build)", said)) <= 1
+    assert sorted(shop.host.fetched()) == sorted(LIBRARIES)
 
 
 @pytest.mark.parametrize(
