@@ -116,6 +116,7 @@ with rooms(
     from ci.beamdock.flags import (
         BuildFlags,
         CleanFlags,
+        ConsoleFlags,
         ContainerFlags,
         DepsFlags,
         EvalFlags,
@@ -126,7 +127,6 @@ with rooms(
         RpcFlags,
         RunFlags,
         ShellFlags,
-        StartFlags,
         StopFlags,
     )
     from ci.beamdock.history import read_origin
@@ -218,7 +218,7 @@ def pack(project: Project, flags: ReleaseFlags) -> None:
         builds += run_build_plan(plan, flags.out)
 
 
-def launch_of(flags: RunFlags, mode: Mode, *arguments: str) -> Launch:
+def launch_of(flags: ConsoleFlags, mode: Mode, *arguments: str) -> Launch:
     """What the flags of run and console ask for."""
     options = RunOptions(
         publish=tuple(flags.publish or ()),
@@ -240,15 +240,15 @@ def launch(project: Project, wanted: Launch, out: Out) -> None:
     start_container(project, prepared, out)
 
 
-@command(StartFlags)
-def run(c: Context, flags: StartFlags) -> None:
+@command(RunFlags)
+def run(c: Context, flags: RunFlags) -> None:
     """Run the image; what follows -- goes to the start script"""
     mode = Mode.DETACHED if flags.detach else Mode.FOREGROUND
     launch(project_of(c, flags), launch_of(flags, mode, *remainder(sys.argv)), flags.out)
 
 
-@command(RunFlags)
-def console(c: Context, flags: RunFlags) -> None:
+@command(ConsoleFlags)
+def console(c: Context, flags: ConsoleFlags) -> None:
     """Run the image with an Erlang shell on this terminal"""
     if not (flags.dry_run or sys.stdin.isatty()):
         raise failure("a console needs a terminal", "invoke run --detach, and invoke attach from a terminal")

@@ -63,6 +63,7 @@ def run_build_plan(plan: Build, out: Out) -> list[Built]:
 
 
 def require_dockerfile(project: Project) -> None:
+    """Raise Exit where the project has no Dockerfile."""
     if not project.dockerfile:
         file = project.root / project.settings.dockerfile
         raise failure(f"{file} does not exist", "copy beamdock's Dockerfile beside tasks.py, or set `dockerfile:` in invoke.yaml")

@@ -60,7 +60,7 @@ class DepsFlags(BuildFlags):
 
 
 @dataclass(frozen=True)
-class RunFlags(Common):
+class ConsoleFlags(Common):
     """Flags of run and console, with docker's own names."""
 
     publish: Optional[list[str]] = flag(
@@ -78,7 +78,7 @@ class RunFlags(Common):
 
 
 @dataclass(frozen=True)
-class StartFlags(RunFlags):
+class RunFlags(ConsoleFlags):
     detach: bool = flag(False, "run it in the background, and print the container's id")
     wait: bool = flag(True, "with --detach, wait until the node has started or ended; --no-wait does not wait")
 

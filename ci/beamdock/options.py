@@ -45,6 +45,7 @@ def publish_words(port: str) -> str:
 
 
 def check_port(port: str) -> None:
+    """Raise Exit where a text is no port for --publish."""
     parts = PORT.fullmatch(port)
     if not parts:
         raise failure(f"--publish={in_a_line(port)} is no port", "--publish=8080, 80:8080, 0.0.0.0:80:8080 or 53:8053/udp, for example")
@@ -54,11 +55,13 @@ def check_port(port: str) -> None:
 
 
 def check_variable(name: str, where: str) -> None:
+    """Raise Exit where a text can't be the name of a variable. where: who names it."""
     if not name or re.search(r"\s", name):
         raise failure(f"{where}: {in_a_line(name) or 'an empty text'} can't be the name of a variable", "NAME=VALUE, or NAME to pass it on")
 
 
 def check_volume(volume: str) -> None:
+    """Raise Exit where a text is no volume: HOST:CONTAINER, HOST:CONTAINER:OPTIONS or /CONTAINER."""
     parts = volume.split(":")
     inside = parts[1 if len(parts) > 1 else 0]
     if len(parts) > 3 or not all(parts) or not inside.startswith("/"):
@@ -66,6 +69,7 @@ def check_volume(volume: str) -> None:
 
 
 def check_env_file(file: str) -> None:
+    """Raise Exit where a file for --env-file is not there, or has a line that names no variable."""
     if not Path(file).exists() or Path(file).is_dir():
         raise failure(f"--env-file={in_a_line(file)}: there is no such file", "a file of NAME=VALUE lines")
     for number, line in enumerate(read_text(Path(file)).splitlines() if Path(file).is_file() else (), 1):

@@ -43,6 +43,7 @@ def plan_deps_image(project: Project, request: Request) -> Build:
 
 
 def assemble_plan(inputs: Inputs, request: Request, key: DepsKey, labels: Mapping[str, str]) -> Build:
+    """Return the plan that inputs, a key and labels make, with the secrets and the caches that go with them."""
     project = inputs.project
     return Build(
         inputs=inputs,

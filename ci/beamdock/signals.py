@@ -36,6 +36,7 @@ def installed() -> Handler:
 
 
 def was_stopped() -> bool:
+    """Has a signal come that nothing has dealt with?"""
     return bool(installed().name)
 
 

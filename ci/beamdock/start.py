@@ -134,6 +134,7 @@ def create(words: Sequence[str]) -> str:
 
 
 def remove(identity: str) -> None:
+    """Remove a container with its volumes, whether it runs or not."""
     docker("rm", "--force", "--volumes", identity)
 
 
