@@ -835,6 +835,11 @@ if [ -n "\${RELX_COOKIE:-}" ] || [ ! -e "\$cookie" ]; then
   umask 022
 fi
 $named
+# Who asks a node has files of its own: the start script writes them anew, and a node that boots would read half of one.
+case "\${1:-}" in eval | rpc | ping | pid | stop | restart | reboot | status | remote_console | remote | remsh)
+  export RELX_OUT_FILE_PATH="\${RELX_OUT_FILE_PATH:-/tmp}/asked-by-\$(id -u)"
+  mkdir -p "\$RELX_OUT_FILE_PATH" ;;
+esac
 exec $home/bin/$name "\$@"
 ENTRY
 chmod 755 /out/root/release

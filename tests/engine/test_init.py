@@ -66,7 +66,10 @@ def test_plain(theirs: Desk) -> None:
         "config/sys.config.src:1 has ${NOT_SET_BY_ANYBODY}, which nothing sets: it becomes an empty text"
     ]
     container = theirs.start(f"--name={theirs.repo.image}")
+    written = theirs.docker("exec", container, "stat", "--format=%i %y", "/tmp/sys.config", "/tmp/vm.args")
     assert theirs.node(container, "eval", '[N || {N, ""} <- element(2, application:get_env(kernel, probe))].') == "['NOT_SET_BY_ANYBODY']"
+    # A node that boots reads these files meanwhile: whoever asks it leaves them alone.
+    assert theirs.docker("exec", container, "stat", "--format=%i %y", "/tmp/sys.config", "/tmp/vm.args") == written
     theirs.sweep()
 
 
