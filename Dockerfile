@@ -515,11 +515,9 @@ trap 'rm -f "$said" "$code" "$lost" /root/.config/rebar3/hex.config' EXIT
 # there. It says so before it compiles the dependencies, which may take minutes: they are not begun. `resume`, which waits for
 # rebar3 at a desk, keeps what is there.
 end_rebar3() {
-  for each in /proc/[0-9]*; do
-    case $(tr '\0' ' ' < "$each/cmdline" 2>/dev/null) in
-      *beam*' resume main '*) ;;
-      *beam*' --deps_only'*) kill -9 "${each#/proc/}" 2>/dev/null || true ;;
-    esac
+  for each in $(grep -lsa -e --deps_only /proc/[0-9]*/cmdline | xargs -r grep -lsa beam | xargs -r grep -Lsa resume); do
+    each=${each%/cmdline}
+    kill -9 "${each#/proc/}" 2>/dev/null || true
   done
 }
 { "$@" 2>&1 && echo 0 > "$code" || echo 1 > "$code"; } | while IFS= read -r line; do
@@ -530,7 +528,7 @@ end_rebar3() {
       name=$(echo "$line" | sed 's/^===> Errors loading plugin {*\([a-zA-Z0-9_]*\).*/\1/')
       if grep -qw "$name" rebar.config* ./*/*/rebar.config* 2>/dev/null; then echo "$name" > "$lost"; fi
       ;;
-    '===> Compiling '*) if [ -s "$lost" ]; then end_rebar3; fi ;;
+    '===> Analyzing '* | '===> Compiling '*) if [ -s "$lost" ]; then end_rebar3; fi ;;
   esac
 done
 plugin=$(cat "$lost")

@@ -179,7 +179,8 @@ def test_a_plugin_that_is_not_there(shop: Shop) -> None:
     for _ in range(2):
         said = shop.desk.invoke("build", code=1).err
         assert said.splitlines()[-2].startswith("error: lost can't be fetched from git://127.0.0.1:1/lost")
-        assert len(re.findall("===> Compiling (?!_build)", said)) <= 1
+        # It may have begun when it is ended, and is not let go on.
+        assert len(re.findall("===> Compiling (?!_build)", said)) < len(LIBRARIES)
     assert sorted(shop.host.fetched()) == sorted(LIBRARIES)
 
 
