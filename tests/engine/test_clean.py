@@ -82,6 +82,7 @@ def two(tmp_path: Path, engine: Engine) -> Iterator[tuple[Desk, Desk]]:
             forget(desk.repo.image)
 
 
+@SECOND_IS_LONG
 def test_what_goes_and_what_stays(two: tuple[Desk, Desk]) -> None:
     mine, other = two
     image = mine.repo.image
