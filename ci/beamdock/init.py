@@ -19,7 +19,7 @@ import yaml
 
 from .consult import TermError, read_terms
 from .files import find_files, read_bytes, read_text, refuse_links, require_folder, write_whole
-from .rebar import PROD_RELX, has_runtime, relx_sections, where_to_add
+from .rebar import PROD_RELX, first_line, has_runtime, relx_sections, where_to_add
 from .terms import tuples, values_of
 from .words import KEY, Out, failure, print_result
 
@@ -283,8 +283,3 @@ def advise_on_runtime(terms: Any, profile: str) -> list[str]:
     else:
         line, place, entry = sections[0].line, "at the end of its relx", "{mode, prod}"
     return [f"rebar.config:{line} makes a release without the Erlang runtime; add {place}:\n  {entry}"]
-
-
-def first_line(terms: Any, key: str) -> int:
-    """Return the line of the first {key, Value} in a list of terms, 0 for none."""
-    return next((t.line for t in tuples(terms) if t[0] == key), 0)

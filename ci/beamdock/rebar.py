@@ -108,8 +108,13 @@ def gather_facts(terms: list[Any], profile: str, scripted: bool) -> Facts:
     default = next((t[1] for t in relx if t[0] == "default_release" and t[1]), "")
     default = default[0] if isinstance(default, Tuple) else default
     profiles = [str(p[0]) for section in values_of(terms, "profiles") for p in tuples(section)]
-    lines = [next((t.line for t in tuples(terms) if t[0] == key), 0) for key in ("profiles", "relx")]
+    lines = [first_line(terms, key) for key in ("profiles", "relx")]
     return Facts(tuple(found.values()), str(default), tuple(profiles), scripted, has_runtime(terms, "default"), *lines)
+
+
+def first_line(terms: Any, key: str) -> int:
+    """Return the line of the first {key, Value} in a list of terms, 0 for none."""
+    return next((t.line for t in tuples(terms) if t[0] == key), 0)
 
 
 def release_name(release: Tuple) -> str:
